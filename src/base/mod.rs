@@ -1,0 +1,12 @@
+//! What every other room may use: errors, element types, shapes, the counter-based generator and the special
+//! functions of the laws. Knows nothing of graphs, memory or diffusion.
+
+pub mod dtype;
+pub mod error;
+pub mod philox;
+pub mod shape;
+pub mod special;
+
+pub use dtype::DType;
+pub use error::{Error, Result, Status};
+pub use shape::{Desc, MAX_RANK, Shape};

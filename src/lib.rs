@@ -1,0 +1,2 @@
+//! diffx: a diffusion engine to link into a program. See `ARCHITECTURE.md` for the map.
+pub mod base;
