@@ -1,2 +1,5 @@
 //! diffx: a diffusion engine to link into a program. See `ARCHITECTURE.md` for the map.
 pub mod base;
+pub mod exec;
+pub mod graph;
+pub mod mem;

@@ -1,0 +1,1 @@
+//! The f64 reference of every op: naive, independent of every backend.

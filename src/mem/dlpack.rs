@@ -1,0 +1,1 @@
+//! DLPack 1.1 exchange types.
