@@ -4,6 +4,7 @@
 pub mod dtype;
 pub mod error;
 pub mod philox;
+mod philox_simd;
 pub mod shape;
 pub mod special;
 

@@ -1,1 +1,0 @@
-//! Special functions of the laws.
