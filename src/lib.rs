@@ -3,3 +3,4 @@ pub mod base;
 pub mod exec;
 pub mod graph;
 pub mod mem;
+pub mod sample;
