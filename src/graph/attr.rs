@@ -1,6 +1,6 @@
 //! Attributes of a node: a short list of key and value, in key order.
 
-use super::op::AttrKey;
+use super::op::{AttrKey, AttrKind};
 
 /// One attribute value.
 #[derive(Debug, Clone, PartialEq)]
@@ -8,6 +8,16 @@ pub enum Value {
     Int(i64),
     Float(f64),
     Ints(Vec<i64>),
+}
+
+impl Value {
+    pub fn kind(&self) -> AttrKind {
+        match self {
+            Self::Int(_) => AttrKind::Int,
+            Self::Float(_) => AttrKind::Float,
+            Self::Ints(_) => AttrKind::Ints,
+        }
+    }
 }
 
 /// The attributes of one node. Most ops have none, and then nothing is allocated.

@@ -341,9 +341,19 @@ impl Graph {
                 bail!(Invalid, "{}: needs the attribute {}", info.name, key.name());
             }
         }
-        for (key, _) in attrs.iter() {
+        for (key, value) in attrs.iter() {
             if !info.required.contains(&key) && !info.optional.contains(&key) {
                 bail!(Invalid, "{}: has no attribute {}", info.name, key.name());
+            }
+            if value.kind() != key.kind() {
+                bail!(
+                    Invalid,
+                    "{}: attribute {} is {:?}, want {:?}",
+                    info.name,
+                    key.name(),
+                    value.kind(),
+                    key.kind()
+                );
             }
         }
         let mut inputs = inputs.to_vec();

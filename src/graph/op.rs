@@ -59,7 +59,7 @@ pub enum AttrKind {
 
 attr_keys! {
     Axis = 1, Int, "axis", "one axis; negative counts from the end";
-    Axes = 2, Ints, "axes", "several axes; absent = all";
+    Axes = 2, Ints, "axes", "several axes; absent or empty = all";
     KeepDims = 3, Int, "keepdims", "1 keeps reduced axes with length 1";
     Shape = 4, Ints, "shape", "result shape";
     Perm = 5, Ints, "perm", "permutation of axes";
