@@ -219,7 +219,7 @@ mod tests {
         let s = Stream { seed: 1, purpose: 0xAB, step: 0x1234_5678, ordinal: 0xCDEF };
         assert_eq!(
             s.counter(MAX_ELEM - 1, 0x4321),
-            [0xffff_ffff, 0xABff_ffff, 0x1234_5678, 0xCDEF_4321]
+            [0xFFFF_FFFF, 0xABFF_FFFF, 0x1234_5678, 0xCDEF_4321]
         );
     }
 
