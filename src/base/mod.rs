@@ -1,6 +1,8 @@
 //! What every other room may use: errors, element types, shapes, the counter-based generator and the special
 //! functions of the laws. Knows nothing of graphs, memory or diffusion.
 
+pub mod brownian;
+pub mod draw;
 pub mod dtype;
 pub mod error;
 pub mod philox;
