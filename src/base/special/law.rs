@@ -5,7 +5,7 @@ use super::gamma::log_poisson;
 /// `P(a, x) = γ(a, x) / Γ(a)`, the gamma distribution function; error below 1e-13 for a up to 1e6. Series below the
 /// mean, continued fraction above.
 pub fn gamma_p(a: f64, x: f64) -> f64 {
-    if !(a > 0.0) || x.is_nan() || x < 0.0 {
+    if a.is_nan() || a <= 0.0 || x.is_nan() || x < 0.0 {
         return f64::NAN;
     }
     if x == 0.0 {
@@ -55,11 +55,12 @@ fn nonzero(x: f64) -> f64 {
 /// The noncentral chi-square distribution function with `dof` > 0 and noncentrality `lambda` >= 0: the Poisson mixture
 /// `Σ_j e^{-λ/2} (λ/2)^j / j! · P(dof/2 + j, x/2)` over every j whose weight is above 1e-20.
 pub fn chi_square_cdf(x: f64, dof: f64, lambda: f64) -> f64 {
+    let outside = dof <= 0.0 || lambda < 0.0 || x < 0.0;
+    if outside || dof.is_nan() || lambda.is_nan() || x.is_nan() {
+        return f64::NAN;
+    }
     if lambda == 0.0 {
         return gamma_p(0.5 * dof, 0.5 * x);
-    }
-    if !(dof > 0.0) || !(lambda > 0.0) || x.is_nan() || x < 0.0 {
-        return f64::NAN;
     }
     let (mean, half) = (0.5 * lambda, 0.5 * x);
     let reach = 10.0 * mean.sqrt() + 50.0;
