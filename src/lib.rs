@@ -5,3 +5,4 @@ pub mod exec;
 pub mod graph;
 pub mod mem;
 pub mod sample;
+pub mod weights;

@@ -1,0 +1,61 @@
+//! Conversion between float types, rounding to nearest even. Integers are never converted: an index that became a
+//! float would be a different thing.
+
+use crate::bail;
+use crate::base::{DType, Desc, Result};
+use crate::mem::{Budget, Tensor};
+use half::{bf16, f16};
+use std::sync::Arc;
+
+/// Whether [`convert`] can go from one type to the other.
+pub fn converts(from: DType, to: DType) -> bool {
+    from == to || (from.is_float() && to.is_float())
+}
+
+/// The tensor in another float type; itself when the type is the same.
+pub fn convert(tensor: Tensor, to: DType, budget: &Arc<Budget>) -> Result<Tensor> {
+    let from = tensor.desc();
+    if from.dtype == to {
+        return Ok(tensor);
+    }
+    if !converts(from.dtype, to) {
+        bail!(Unsupported, "{from} cannot become {to}");
+    }
+    let mut out = Tensor::new(Desc { dtype: to, shape: from.shape }, budget)?;
+    let sources = tensor.bytes().chunks_exact(from.dtype.bytes());
+    let targets = out.bytes_mut().chunks_exact_mut(to.bytes());
+    for (source, target) in sources.zip(targets) {
+        store(load(source, from.dtype), to, target);
+    }
+    Ok(out)
+}
+
+/// All elements as f64; none for a type that is not a float.
+pub fn to_f64(tensor: &Tensor) -> Result<Vec<f64>> {
+    let dtype = tensor.desc().dtype;
+    if !dtype.is_float() {
+        bail!(Unsupported, "{} is not of floats", tensor.desc());
+    }
+    Ok(tensor.bytes().chunks_exact(dtype.bytes()).map(|b| load(b, dtype)).collect())
+}
+
+/// f64 holds every value of the narrower types, so going through it rounds once.
+fn load(b: &[u8], dtype: DType) -> f64 {
+    match (dtype, b) {
+        (DType::F32, &[a, b, c, d]) => f64::from(f32::from_le_bytes([a, b, c, d])),
+        (DType::F16, &[a, b]) => f16::from_le_bytes([a, b]).to_f64(),
+        (DType::BF16, &[a, b]) => bf16::from_le_bytes([a, b]).to_f64(),
+        (DType::F64, &[a, b, c, d, e, f, g, h]) => f64::from_le_bytes([a, b, c, d, e, f, g, h]),
+        _ => f64::NAN, // callers pass floats in chunks of their size
+    }
+}
+
+fn store(value: f64, dtype: DType, out: &mut [u8]) {
+    match dtype {
+        DType::F32 => out.copy_from_slice(&(value as f32).to_le_bytes()),
+        DType::F16 => out.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
+        DType::BF16 => out.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
+        DType::F64 => out.copy_from_slice(&value.to_le_bytes()),
+        _ => {} // `converts` let only floats through
+    }
+}

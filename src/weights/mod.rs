@@ -1,0 +1,11 @@
+//! Weights in files: safetensors read strictly and lazily, written atomically, converted between float types, and bound
+//! to the names a network declares. Knows no network.
+
+pub mod atomic;
+pub mod bind;
+pub mod convert;
+mod header;
+pub mod safetensors;
+
+pub use bind::{Wanted, bind};
+pub use safetensors::{Entry, Out, SafeTensors, write};

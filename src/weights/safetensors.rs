@@ -1,0 +1,215 @@
+//! The safetensors format: 8 bytes of header length, a JSON header, the tensors one after another. Opening reads the
+//! header only; each tensor is read when it is asked for, into memory of a budget. Numbers are little-endian, as on
+//! every machine we build for.
+
+use super::{atomic, header};
+use crate::base::{Desc, Result};
+use crate::mem::{Budget, Tensor};
+use crate::{bail, fail};
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// One tensor of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Entry {
+    pub name: String,
+    /// As the file spells it (`BF16`).
+    pub type_name: &'static str,
+    pub dims: Vec<usize>,
+    /// None when the engine has no such element type or rank.
+    pub desc: Option<Desc>,
+    /// Range of its bytes behind the header.
+    pub begin: u64,
+    pub end: u64,
+}
+
+/// An open file, or bytes in the program.
+#[derive(Debug)]
+pub struct SafeTensors {
+    label: String,
+    source: Source,
+    /// Where the data starts.
+    base: u64,
+    metadata: BTreeMap<String, String>,
+    entries: Vec<Entry>,
+    index: HashMap<String, usize>,
+}
+
+#[derive(Debug)]
+enum Source {
+    File(Mutex<File>),
+    Bytes(&'static [u8]),
+}
+
+impl SafeTensors {
+    pub fn open(path: &Path) -> Result<Self> {
+        let label = path.display().to_string();
+        let file = File::open(path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => fail!(NotFound, "{label}: no such file"),
+            _ => fail!(Io, "{label}: {e}"),
+        })?;
+        let meta = file.metadata().map_err(|e| fail!(Io, "{label}: {e}"))?;
+        if !meta.is_file() {
+            bail!(Invalid, "{label}: not a file");
+        }
+        Self::read(label, Source::File(Mutex::new(file)), meta.len())
+    }
+
+    /// A file carried inside the program; `label` appears in errors.
+    pub fn from_static(label: &str, bytes: &'static [u8]) -> Result<Self> {
+        Self::read(label.to_owned(), Source::Bytes(bytes), bytes.len() as u64)
+    }
+
+    fn read(label: String, source: Source, len: u64) -> Result<Self> {
+        match Self::read_header(&source, len) {
+            Ok((base, header)) => {
+                let index =
+                    header.entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
+                let header::Header { metadata, entries } = header;
+                Ok(Self { label, source, base, metadata, entries, index })
+            }
+            Err(e) => Err(e.within(label)),
+        }
+    }
+
+    fn read_header(source: &Source, len: u64) -> Result<(u64, header::Header)> {
+        let mut word = [0; 8];
+        if len < 8 {
+            bail!(Format, "{len} bytes are too few for a safetensors file");
+        }
+        source.read_at(0, &mut word)?;
+        let n = u64::from_le_bytes(word);
+        if n > header::MAX_HEADER {
+            bail!(
+                Format,
+                "the header claims {n} bytes, more than {} are refused",
+                header::MAX_HEADER
+            );
+        }
+        if n > len - 8 {
+            bail!(Format, "the header claims {n} bytes, the file has {} after its length", len - 8);
+        }
+        let mut text = vec![0; n as usize]; // at most MAX_HEADER and inside the file
+        source.read_at(8, &mut text)?;
+        Ok((8 + n, header::parse(&text, len - 8 - n)?))
+    }
+
+    /// The path or name it was opened with.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// In the order of their data.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn entry(&self, name: &str) -> Option<&Entry> {
+        self.index.get(name).and_then(|&i| self.entries.get(i))
+    }
+
+    /// Reads one tensor.
+    pub fn tensor(&self, name: &str, budget: &Arc<Budget>) -> Result<Tensor> {
+        let label = &self.label;
+        let Some(entry) = self.entry(name) else {
+            bail!(NotFound, "{label}: no tensor named {name}");
+        };
+        let Some(desc) = entry.desc else {
+            bail!(
+                Unsupported,
+                "{label}: tensor {name} is {}{:?}, which the engine cannot hold",
+                entry.type_name,
+                entry.dims
+            );
+        };
+        let mut out = Tensor::new(desc, budget).map_err(|e| e.within(format!("tensor {name}")))?;
+        self.source
+            .read_at(self.base + entry.begin, out.bytes_mut())
+            .map_err(|e| e.within(label))?;
+        Ok(out)
+    }
+}
+
+impl Source {
+    fn read_at(&self, at: u64, out: &mut [u8]) -> Result<()> {
+        match self {
+            Self::File(file) => {
+                // a reader that panicked leaves at worst a wrong position, and we seek
+                let mut file = file.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                file.seek(SeekFrom::Start(at))
+                    .and_then(|_| file.read_exact(out))
+                    .map_err(|e| fail!(Io, "reading {} bytes at {at}: {e}", out.len()))
+            }
+            Self::Bytes(bytes) => {
+                let at = usize::try_from(at).unwrap_or(usize::MAX);
+                match bytes.get(at..).and_then(|b| b.get(..out.len())) {
+                    Some(from) => {
+                        out.copy_from_slice(from);
+                        Ok(())
+                    }
+                    None => bail!(Io, "reading {} bytes at {at}: the end was reached", out.len()),
+                }
+            }
+        }
+    }
+}
+
+/// A tensor to write.
+#[derive(Debug, Clone, Copy)]
+pub struct Out<'a> {
+    pub name: &'a str,
+    pub desc: Desc,
+    pub bytes: &'a [u8],
+}
+
+/// Writes a file in one piece: either all of it is there afterwards, synced, or what was there before.
+pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Out<'_>]) -> Result<()> {
+    let label = path.display();
+    // widest elements first, so that every tensor is aligned for its type
+    let mut order: Vec<&Out<'_>> = tensors.iter().collect();
+    order.sort_by(|a, b| (b.desc.dtype.bytes(), a.name).cmp(&(a.desc.dtype.bytes(), b.name)));
+    let mut head = serde_json::Map::new();
+    if !metadata.is_empty() {
+        head.insert("__metadata__".into(), serde_json::json!(metadata));
+    }
+    let mut at = 0u64;
+    for t in &order {
+        if t.bytes.len() != t.desc.bytes() {
+            bail!(
+                Invalid,
+                "{label}: tensor {} is {}, want {} bytes, got {}",
+                t.name,
+                t.desc,
+                t.desc.bytes(),
+                t.bytes.len()
+            );
+        }
+        let end = at + t.bytes.len() as u64;
+        let row = serde_json::json!({
+            "dtype": t.desc.dtype.safetensors_name(), "shape": t.desc.dims(), "data_offsets": [at, end],
+        });
+        if t.name == "__metadata__" || head.insert(t.name.to_owned(), row).is_some() {
+            bail!(Invalid, "{label}: two tensors are named {}", t.name);
+        }
+        at = end;
+    }
+    let mut text = serde_json::Value::Object(head).to_string();
+    while text.len() % 8 != 0 {
+        text.push(' ');
+    }
+    if text.len() as u64 > header::MAX_HEADER {
+        bail!(Invalid, "{label}: the header would take {} bytes, too many to be read", text.len());
+    }
+    atomic::replace(path, |out| {
+        out.write_all(&(text.len() as u64).to_le_bytes())?;
+        out.write_all(text.as_bytes())?;
+        order.iter().try_for_each(|t| out.write_all(t.bytes))
+    })
+}
