@@ -5,4 +5,5 @@ pub mod exec;
 pub mod graph;
 pub mod mem;
 pub mod sample;
+pub mod train;
 pub mod weights;

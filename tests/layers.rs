@@ -22,7 +22,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &["plugin", "train", "sample", "exec", "graph", "mem", "base", "weights", "cpu", "cuda"],
     ),
     ("capi", &["engine", "plugin", "train", "sample", "exec", "graph", "mem", "base"]),
-    ("command", &["engine", "plugin", "train", "sample", "exec", "graph", "mem", "base", "weights"]),
+    (
+        "command",
+        &["engine", "plugin", "train", "sample", "exec", "graph", "mem", "base", "weights"],
+    ),
 ];
 
 /// Path prefixes under `src` that may contain `unsafe`.
@@ -121,7 +124,8 @@ fn nothing_imports_upwards_or_sideways() {
 
 #[test]
 fn the_reader_sees_every_form_of_import() {
-    let text = "use crate::base::Result;\nuse crate::{bail, exec::{Session, X}, graph};\n crate::mem::x()";
+    let text =
+        "use crate::base::Result;\nuse crate::{bail, exec::{Session, X}, graph};\n crate::mem::x()";
     assert_eq!(imports(text), ["base", "bail", "exec", "graph", "mem"]);
 }
 
@@ -202,10 +206,6 @@ fn files_stay_readable() {
     assert!(*most <= MOST_LINES, "{} has {most} lines", longest.display());
     for (_, path) in lines {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(
-            text.starts_with("//!"),
-            "{} does not open by saying what it is",
-            path.display()
-        );
+        assert!(text.starts_with("//!"), "{} does not open by saying what it is", path.display());
     }
 }

@@ -27,7 +27,7 @@ fn raw(name: &str, header: &[u8], data: usize) -> PathBuf {
     path
 }
 
-fn sample(path: &PathBuf) {
+fn sample(path: &std::path::Path) {
     let a: Vec<u8> = [1.0f32, -2.5, 3.25, 1e-3].iter().flat_map(|v| v.to_le_bytes()).collect();
     let b: Vec<u8> = [7i64, -1].iter().flat_map(|v| v.to_le_bytes()).collect();
     let tensors = [
@@ -221,7 +221,7 @@ fn conversions_round_to_nearest_even_and_keep_what_is_exact() {
     let budget = Budget::unlimited();
     let t = diffx::mem::Tensor::from_f32(
         &[5],
-        &[1.0, 1.00390625, 1.01171875, f32::INFINITY, -0.0],
+        &[1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, f32::INFINITY, -0.0],
         &budget,
     )
     .unwrap();

@@ -201,7 +201,7 @@ pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Out<'_
         at = end;
     }
     let mut text = serde_json::Value::Object(head).to_string();
-    while text.len() % 8 != 0 {
+    while !text.len().is_multiple_of(8) {
         text.push(' ');
     }
     if text.len() as u64 > header::MAX_HEADER {

@@ -1,0 +1,60 @@
+//! The objective as the core sees it. Field for field the table of `diffx_plugin.h`, whose comments are the contract.
+
+use crate::base::Result;
+use crate::graph::NodeId;
+use crate::sample::Build;
+
+/// What an objective must be given (`DFX_RECORD_*`).
+pub mod record {
+    pub const STATES: u32 = 1;
+    pub const SIGMAS: u32 = 2;
+    pub const CARRY: u32 = 4;
+    pub const REWARD: u32 = 8;
+    pub const REWARD_GRAD: u32 = 16;
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ObjectiveInfo {
+    /// `record::*`; 0 = trains on data.
+    pub records: u32,
+    /// Network slots it needs besides `base`.
+    pub networks: Vec<String>,
+    pub metrics: Vec<String>,
+    /// Sweeps run from the last record to the first.
+    pub sweep_backwards: bool,
+    pub n_rewards: u32,
+}
+
+/// What `loss` gets and gives (`dfx_loss_io`). What was not recorded is empty or absent.
+#[derive(Debug, Clone, Default)]
+pub struct LossIo {
+    /// Data [batch, ...] per component, not encoded; or the final samples.
+    pub x0: Vec<NodeId>,
+    pub states: Vec<NodeId>,
+    pub carry: Vec<NodeId>,
+    pub reward_grad: Vec<NodeId>,
+    pub sigmas: Option<NodeId>,
+    pub reward: Option<NodeId>,
+    /// Out: a scalar.
+    pub loss: Option<NodeId>,
+    /// Out: scalars, one per declared metric.
+    pub metrics: Vec<NodeId>,
+}
+
+/// One record of a stored trajectory (`dfx_sweep_io`).
+#[derive(Debug, Clone)]
+pub struct SweepIo {
+    pub x: Vec<NodeId>,
+    pub x_next: Vec<NodeId>,
+    pub carry: Vec<NodeId>,
+    pub carry_out: Vec<NodeId>,
+    pub sigma: NodeId,
+    pub sigma_next: NodeId,
+}
+
+pub trait Objective: Send + Sync {
+    fn info(&self) -> Result<ObjectiveInfo>;
+    fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()>;
+    fn has_sweep(&self) -> bool;
+    fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()>;
+}
