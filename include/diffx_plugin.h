@@ -113,7 +113,10 @@ extern "C" {
 #define DFX_PLUGIN_MAGIC     0x50584644u /* "DFXP" */
 #define DFX_PLUGIN_ABI_MAJOR 0
 #define DFX_PLUGIN_ABI_MINOR 1
-#define DFX_PLUGIN_LAYOUT    0x00000000u /* FNV-1a of every offset below; tests/abi prints the right value */
+/* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
+ * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
+ * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
+#define DFX_PLUGIN_LAYOUT    0x8f781793u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -398,8 +401,8 @@ typedef struct dfx_stats {               /* frozen: the data, per component     
 } dfx_stats;
 
 /* One evaluation of a denoiser: n_components nodes in x and sigma, n_conds in cond. */
-typedef struct dfx_eval {
-    uint32_t        struct_size;
+typedef struct dfx_eval {                /* frozen, because it lives in arrays               */
+    uint32_t        struct_size;         /* always sizeof(dfx_eval)                          */
     uint32_t        phase;               /* which form of the model (0; prefill, block, ...) */
     const dfx_node *x;
     const dfx_node *sigma;               /* scalar, [batch] or shaped                        */

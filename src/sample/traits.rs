@@ -193,7 +193,8 @@ pub struct GuideIo {
 }
 
 pub trait Guidance: Send + Sync {
-    fn info(&self) -> Result<GuidanceInfo>;
+    /// `components` lets slots declared `like` a component be resolved.
+    fn info(&self, components: &[Component]) -> Result<GuidanceInfo>;
     fn has(&self, hook: Hook) -> bool;
     /// One D (all components) per evaluation. `inner` is the handle of the denoiser it wraps.
     fn wrap(
