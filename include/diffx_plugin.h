@@ -605,7 +605,9 @@ typedef struct dfx_wrap_io {
     dfx_node       *slot_out;            /* preset to slot                                   */
 } dfx_wrap_io;
 
-/* Used by start, project, permute and finish; out arrays are preset so that a hook may leave them. */
+/* Used by start, project, permute and finish; out arrays are preset so that a hook may leave them.
+ * log_weight is added to the sample's running log weight. After permute the core moves everything each particle
+ * owns - state, slots (as slot_out leaves them), caches, running weight - from the parents, then adds. */
 typedef struct dfx_guide_io {
     uint32_t struct_size;
     dfx_denoiser inner;
@@ -666,7 +668,8 @@ typedef struct dfx_plan {
     const double *knots;
     double       *rows;                  /* [n_rows, n_coeff]                                */
     uint32_t     *variants;              /* [n_rows]                                         */
-    const void   *reserved_ptr;
+    double       *levels;                /* [n_rows, n_components]: noise level after each row; preset: row k
+                                          * ends at knot k + 1, rows after the last knot stay there */
 } dfx_plan;
 
 typedef struct dfx_step_io {

@@ -2,7 +2,10 @@
 //! (`build`), and the loop that replays it. Knows no plugin: `plugin` implements these traits over C tables.
 
 pub mod build;
+mod convert;
+pub mod held;
 pub mod traits;
 
-pub use build::{Build, Eval, Networks};
+pub use build::{Build, Eval, Network, Networks, Parts};
+pub use held::{Held, Owner};
 pub use traits::*;

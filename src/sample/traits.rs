@@ -224,6 +224,8 @@ pub struct RowPlan {
     /// [rows, n_coeff]
     pub rows: Vec<f64>,
     pub variants: Vec<u32>,
+    /// [rows, components]: the noise level after each row. Empty = row k ends at knot k + 1.
+    pub levels: Vec<f64>,
 }
 
 /// What a step gets and gives (`dfx_step_io`).
