@@ -86,7 +86,7 @@ impl Parts {
     pub fn group(&self) -> Result<usize> {
         let mut group = 1usize;
         for guidance in &self.guidances {
-            let k = guidance.info()?.group.max(1) as usize;
+            let k = guidance.info(&self.components)?.group.max(1) as usize;
             let (mut a, mut b) = (group, k);
             while b != 0 {
                 (a, b) = (b, a % b);
@@ -308,7 +308,7 @@ impl<'a> Build<'a> {
         if !guidance.has(Hook::Wrap) {
             return self.denoise(handle - 1, evals);
         }
-        let info = guidance.info()?;
+        let info = guidance.info(&self.parts.components)?;
         let slots = self.hold(Owner::Guidance(index), &info.slots)?;
         let mut slots_out = slots.clone();
         let before = std::mem::replace(&mut self.limit, handle);
