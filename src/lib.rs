@@ -4,6 +4,7 @@ pub mod cpu;
 pub mod exec;
 pub mod graph;
 pub mod mem;
+pub mod plugin;
 pub mod sample;
 pub mod train;
 pub mod weights;

@@ -1,0 +1,3 @@
+//! Plugins: everything behind `diffx_plugin.h`.
+
+pub mod abi;
