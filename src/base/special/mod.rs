@@ -7,6 +7,7 @@ pub mod float;
 pub mod gamma;
 pub mod law;
 pub mod normal;
+pub mod polygamma;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -1,1 +1,0 @@
-//! The f64 reference of every op: naive, independent of every backend.

@@ -1,0 +1,6 @@
+//! Conformance of the op table without a backend: shapes, gradients, directional derivatives, errors.
+
+#[path = "ops/cases.rs"]
+mod cases;
+#[path = "ops/shapes.rs"]
+mod shapes;
