@@ -1,0 +1,125 @@
+//! The parameters of a network under training and their first values. A first value depends on the seed, the weight's
+//! name and the element alone: adding a layer leaves the others as they were.
+
+use crate::base::philox::Stream;
+use crate::base::{DType, Desc, Result};
+use crate::graph::{Weight, WeightInit};
+use crate::{bail, fail};
+
+/// Purpose of the draws of initial weights (`DFX_PURPOSE_INIT`).
+const INIT: u8 = 5;
+
+/// One trained tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Parameter {
+    /// Name in files: that of the network for slot `base`, `slot/name` for the others.
+    pub name: String,
+    pub desc: Desc,
+    pub init: WeightInit,
+}
+
+impl Parameter {
+    pub fn of(weight: &Weight) -> Result<Self> {
+        let name = file_name(&weight.slot, &weight.name);
+        if !weight.desc.dtype.is_compute_float() {
+            bail!(
+                Unsupported,
+                "weight {name} is {}; training wants f32 or f64 masters",
+                weight.desc
+            );
+        }
+        Ok(Self { name, desc: weight.desc, init: weight.init })
+    }
+
+    /// The first values, as bytes of the parameter's type.
+    pub fn initial(&self, seed: u64) -> Result<Vec<u8>> {
+        let n = self.desc.shape.elements();
+        let hash = name_hash(&self.name);
+        let stream =
+            Stream { seed, purpose: INIT, step: hash as u32, ordinal: (hash >> 32) as u16 };
+        let mut values = vec![0f64; n];
+        match self.init {
+            WeightInit::Zeros => {}
+            WeightInit::Ones => values.fill(1.0),
+            WeightInit::Constant(c) => values.fill(c),
+            WeightInit::Normal(std) => {
+                let mut draws = vec![0f32; n]; // f32 draws in both types: the same start whatever the precision
+                stream.fill_normal_f32(0, &mut draws);
+                for (v, z) in values.iter_mut().zip(draws) {
+                    *v = std * f64::from(z);
+                }
+            }
+            WeightInit::Uniform(bound) => {
+                let mut draws = vec![0f32; n];
+                stream.fill_uniform_f32(0, &mut draws);
+                for (v, u) in values.iter_mut().zip(draws) {
+                    *v = bound * (2.0 * f64::from(u) - 1.0);
+                }
+            }
+        }
+        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+            return Err(fail!(Plugin, "weight {}: first value {bad} is not finite", self.name));
+        }
+        Ok(to_bytes(&values, self.desc.dtype))
+    }
+}
+
+/// The name of a weight of a network slot in a file.
+pub fn file_name(slot: &str, name: &str) -> String {
+    if slot == "base" { name.to_owned() } else { format!("{slot}/{name}") }
+}
+
+/// f32 or f64 bytes of values.
+pub(super) fn to_bytes(values: &[f64], dtype: DType) -> Vec<u8> {
+    match dtype {
+        DType::F64 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect(),
+    }
+}
+
+/// f32 or f64 values of bytes.
+pub(super) fn from_bytes(bytes: &[u8], dtype: DType) -> Vec<f64> {
+    match dtype {
+        DType::F64 => bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        _ => bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+    }
+}
+
+/// FNV-1a: stable for ever, as the addresses of initial weights must be.
+fn name_hash(name: &str) -> u64 {
+    name.bytes()
+        .fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parameter(name: &str, dtype: DType, init: WeightInit) -> Parameter {
+        Parameter { name: name.into(), desc: Desc::new(dtype, &[1000]).unwrap(), init }
+    }
+
+    #[test]
+    fn first_values_depend_on_seed_and_name_only() {
+        let init = WeightInit::Normal(0.5);
+        let a = parameter("a.weight", DType::F32, init).initial(1).unwrap();
+        assert_eq!(a, parameter("a.weight", DType::F32, init).initial(1).unwrap());
+        assert_ne!(a, parameter("b.weight", DType::F32, init).initial(1).unwrap());
+        assert_ne!(a, parameter("a.weight", DType::F32, init).initial(2).unwrap());
+        let wide = parameter("a.weight", DType::F64, init).initial(1).unwrap();
+        let (narrow, wide) = (from_bytes(&a, DType::F32), from_bytes(&wide, DType::F64));
+        assert!(narrow.iter().zip(&wide).all(|(n, w)| *n == f64::from(*w as f32)));
+        let var = narrow.iter().map(|v| v * v).sum::<f64>() / 1000.0;
+        assert!((var / 0.25 - 1.0).abs() < 0.2, "{var}");
+    }
+
+    #[test]
+    fn uniform_stays_inside_and_constants_are_constant() {
+        let u = parameter("w", DType::F32, WeightInit::Uniform(0.1)).initial(3).unwrap();
+        let u = from_bytes(&u, DType::F32);
+        assert!(u.iter().all(|v| v.abs() <= 0.1) && u.iter().any(|v| *v < -0.08));
+        let c = parameter("w", DType::F64, WeightInit::Constant(-2.0)).initial(3).unwrap();
+        assert!(from_bytes(&c, DType::F64).iter().all(|v| *v == -2.0));
+        assert!(parameter("w", DType::F32, WeightInit::Constant(f64::NAN)).initial(3).is_err());
+    }
+}
