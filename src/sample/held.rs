@@ -30,6 +30,8 @@ pub struct Held {
     /// With the batch axis.
     pub desc: Desc,
     pub init: f64,
+    /// Its value when the graph begins.
+    pub was: NodeId,
     /// Its value at this point of the build.
     pub now: NodeId,
 }
@@ -65,7 +67,14 @@ impl Build<'_> {
                 } else {
                     self.graph.full(decl.init, dtype, desc.dims())
                 };
-                self.held.push(Held { owner: owner.clone(), name, desc, init: decl.init, now });
+                self.held.push(Held {
+                    owner: owner.clone(),
+                    name,
+                    desc,
+                    init: decl.init,
+                    was: now,
+                    now,
+                });
             }
         }
         self.graph.check()?;

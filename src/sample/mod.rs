@@ -4,8 +4,21 @@
 pub mod build;
 mod convert;
 pub mod held;
+pub mod program;
+pub mod record;
+pub mod replay;
+pub mod rows;
+pub mod simulate;
+mod stage;
+pub mod state;
 pub mod traits;
 
 pub use build::{Build, Eval, Network, Networks, Parts};
 pub use held::{Held, Owner};
+pub use program::{Binder, Program};
+pub use record::Trajectory;
+pub use replay::{Advance, At, Replay, Request};
+pub use rows::{Rows, knots};
+pub use simulate::Simulation;
+pub use state::Snapshot;
 pub use traits::*;

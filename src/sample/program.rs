@@ -1,0 +1,219 @@
+//! The plans of a run and the buffers they share: one session holds start, steps, finish and preview.
+//!
+//! A program depends on the batch and on which variants of the step it has, not on the number of steps (with control:
+//! also on the number of rows, which are then a buffer). So one program serves many runs.
+
+use super::build::Parts;
+use super::held::Held;
+use super::rows::Rows;
+use super::stage::{self, Plan, Stage};
+use super::traits::Sampler;
+use crate::bail;
+use crate::base::{Desc, Result};
+use crate::exec::{BufferId, PlanId, SessionBuilder, WeightBinding};
+use crate::graph::{Class, Weight};
+
+/// Finds the tensors of all weights of a graph at once, so that everything missing is reported together.
+pub type Binder<'a> = dyn FnMut(&[Weight]) -> Result<Vec<WeightBinding>> + 'a;
+
+/// A buffer with its name.
+#[derive(Debug, Clone)]
+pub struct Named {
+    pub name: String,
+    pub desc: Desc,
+    pub id: BufferId,
+}
+
+/// Plans over shared buffers.
+#[derive(Debug, Clone)]
+pub struct Program {
+    pub batch: usize,
+    /// Batches and id ranges are multiples of this.
+    pub group: usize,
+    pub(super) control: bool,
+    pub(super) columns: usize,
+    /// Rows of the table, with control.
+    table_rows: usize,
+    pub(super) start: PlanId,
+    pub(super) steps: Vec<Option<PlanId>>,
+    pub(super) finish: PlanId,
+    pub(super) preview: Option<PlanId>,
+    pub(super) buffers: Vec<Named>,
+    /// What `out.*` and `preview.*` buffers there are: components first, then `feasible` and `log_weight`.
+    pub(super) results: Vec<(String, Named)>,
+    pub(super) previews: Vec<(String, Named)>,
+    /// Names of the components, in order.
+    pub components: Vec<String>,
+    /// Most elements one sample draws at a time, for the limit of the generator.
+    pub(super) widest: u64,
+}
+
+impl Program {
+    /// Adds the plans for `rows` to a session. `batch` is rounded up to whole groups.
+    pub fn new(
+        parts: &Parts,
+        sampler: &dyn Sampler,
+        rows: &Rows,
+        batch: usize,
+        preview: bool,
+        session: &mut SessionBuilder,
+        bind: &mut Binder<'_>,
+    ) -> Result<Self> {
+        let group = parts.group()?;
+        let batch = batch.max(1).next_multiple_of(group);
+        let info = sampler.info(&parts.components)?;
+        let plan = Plan { parts, sampler, info: &info, rows, batch, preview };
+        let mut wiring = Wiring { session, bind, buffers: Vec::new(), widest: 1 };
+
+        let mut held: Vec<Held> = Vec::new();
+        let mut steps = vec![None; info.n_variants];
+        for variant in 0..info.n_variants {
+            if rows.variants.contains(&(variant as u32)) {
+                let stage = plan.step(variant as u32)?;
+                merge(&mut held, &stage.held)?;
+                steps[variant] = Some(wiring.add(&stage)?);
+            }
+        }
+        let stage = plan.finish()?;
+        merge(&mut held, &stage.held)?;
+        let finish = wiring.add(&stage)?;
+        let preview = match preview {
+            true => Some(wiring.add(&plan.preview()?)?),
+            false => None,
+        };
+        let start = wiring.add(&plan.start(&held)?)?;
+
+        let buffers = wiring.buffers;
+        let widest = wiring.widest;
+        let components: Vec<String> = parts.components.iter().map(|c| c.name.clone()).collect();
+        let find = |name: &str, buffer: String| -> Result<(String, Named)> {
+            match buffers.iter().find(|b| b.name == buffer) {
+                Some(b) => Ok((name.to_owned(), b.clone())),
+                None => bail!(Internal, "no buffer named {buffer}"),
+            }
+        };
+        let results = components
+            .iter()
+            .map(String::as_str)
+            .chain(["feasible", stage::WEIGHT])
+            .map(|name| find(name, stage::out(name)))
+            .collect::<Result<_>>()?;
+        let previews = match preview {
+            Some(_) => {
+                components.iter().map(|n| find(n, stage::preview(n))).collect::<Result<_>>()?
+            }
+            None => Vec::new(),
+        };
+        Ok(Self {
+            batch,
+            group,
+            control: rows.control,
+            columns: rows.columns(),
+            table_rows: rows.len(),
+            start,
+            steps,
+            finish,
+            preview,
+            buffers,
+            results,
+            previews,
+            components,
+            widest,
+        })
+    }
+
+    /// Whether this program can run `rows`.
+    pub fn serves(&self, rows: &Rows) -> bool {
+        self.columns == rows.columns()
+            && self.control == rows.control
+            && (!self.control || self.table_rows == rows.len())
+            && rows.variants.iter().all(|v| matches!(self.steps.get(*v as usize), Some(Some(_))))
+    }
+
+    pub fn has_preview(&self) -> bool {
+        self.preview.is_some()
+    }
+
+    /// The buffers that a run must keep to be resumed: everything but results and what the host writes each time.
+    pub fn persistent(&self) -> impl Iterator<Item = &Named> {
+        self.buffers.iter().filter(|b| {
+            b.name.starts_with("state.")
+                || b.name.starts_with("slot.")
+                || b.name.starts_with("denoised.")
+                || b.name == stage::WEIGHT
+                || b.name == stage::POINTER
+        })
+    }
+
+    /// The buffer of that name, if any graph uses it.
+    pub fn buffer(&self, name: &str) -> Option<&Named> {
+        self.buffers.iter().find(|b| b.name == name)
+    }
+
+    /// The state of component `c`.
+    pub fn state(&self, c: usize) -> Option<&Named> {
+        self.buffer(&stage::state(self.components.get(c)?))
+    }
+
+    /// Results: name and one batch of it.
+    pub fn results(&self) -> &[(String, Named)] {
+        &self.results
+    }
+}
+
+/// Collects what the graphs hold; one name is one tensor.
+fn merge(held: &mut Vec<Held>, more: &[Held]) -> Result<()> {
+    for h in more {
+        match held.iter().find(|k| k.name == h.name) {
+            None => held.push(h.clone()),
+            Some(k) if k.desc == h.desc => {}
+            Some(k) => {
+                bail!(Plugin, "{}: is {} in one graph and {} in another", h.name, k.desc, h.desc)
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives every name a buffer while graphs are planned.
+struct Wiring<'a, 'b, 'c> {
+    session: &'a mut SessionBuilder,
+    bind: &'b mut Binder<'c>,
+    buffers: Vec<Named>,
+    widest: u64,
+}
+
+impl Wiring<'_, '_, '_> {
+    fn add(&mut self, stage: &Stage) -> Result<PlanId> {
+        let g = &stage.graph;
+        let inputs =
+            g.inputs().iter().map(|i| self.buffer(&i.name, i.desc)).collect::<Result<Vec<_>>>()?;
+        let mut outputs = Vec::new();
+        for (node, name) in &stage.outputs {
+            let unchanged = g.inputs().iter().any(|i| i.node == *node && i.name == *name);
+            if !unchanged {
+                outputs.push((*node, self.buffer(name, g.desc(*node))?));
+            }
+        }
+        for node in g.nodes() {
+            if node.op.class() == Class::Random && node.desc.shape.rank() > 0 {
+                let per_sample: usize = node.desc.dims()[1..].iter().product();
+                self.widest = self.widest.max(per_sample as u64);
+            }
+        }
+        let weights = (self.bind)(g.weights())?;
+        self.session.plan(g, &inputs, &outputs, &weights)
+    }
+
+    fn buffer(&mut self, name: &str, desc: Desc) -> Result<BufferId> {
+        if let Some(known) = self.buffers.iter().find(|b| b.name == name) {
+            if known.desc != desc {
+                bail!(Plugin, "{name}: is {} in one graph and {desc} in another", known.desc);
+            }
+            return Ok(known.id);
+        }
+        let id = self.session.buffer(name, desc);
+        self.buffers.push(Named { name: name.to_owned(), desc, id });
+        Ok(id)
+    }
+}
