@@ -3,8 +3,12 @@
 
 pub mod data;
 pub mod objective;
+pub mod optimizer;
 pub mod parameter;
+pub mod run;
+pub mod update;
 
 pub use data::{Dataset, Series};
 pub use objective::{LossIo, Objective, ObjectiveInfo, SweepIo};
-pub use parameter::Parameter;
+pub use optimizer::{Optimizer, Schedule};
+pub use run::{Plan, Report, Training};

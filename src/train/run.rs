@@ -1,0 +1,364 @@
+//! The training loop: batches in their addressed order, one replay per step, checkpoints that resume to the same bits.
+//! A state after step t depends on the settings, the data and t only, never on how often the run was stopped.
+
+use super::data::{Dataset, Permutation};
+use super::objective::Objective;
+use super::optimizer::Optimizer;
+use super::parameter::{from_bytes, to_bytes};
+use super::update::{self, Frozen, Place, Step};
+use crate::base::philox::Stream;
+use crate::base::{DType, Desc, Result};
+use crate::exec::{Backend, BufferId, Interrupt, RunKey, Session, SessionBuilder};
+use crate::mem::Budget;
+use crate::sample::build::Parts;
+use crate::weights::{Out, SafeTensors, write};
+use crate::{bail, fail};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Purpose of the draws that choose examples without their condition; apart from those of graphs by its step range.
+const DROP: u8 = 10;
+
+/// Steps without a finite gradient in a row after which training gives up.
+const MOST_BROKEN: u32 = 50;
+
+/// How to train.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub steps: u32,
+    pub batch: usize,
+    pub seed: u64,
+    pub optimizer: Optimizer,
+    /// Share of examples that see the null conditions, for classifier-free guidance.
+    pub drop_conditions: f64,
+    /// Network slots whose weights move.
+    pub trained: Vec<String>,
+}
+
+/// What a step or a measurement says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    /// Steps done.
+    pub step: u32,
+    pub loss: f64,
+    /// Norm of the gradient before clipping; 0 in a measurement.
+    pub norm: f64,
+    /// Metrics of the objective, in its order.
+    pub metrics: Vec<f64>,
+}
+
+/// A training in progress.
+pub struct Training {
+    session: Session,
+    step: Step,
+    plan: Plan,
+    data: Dataset,
+    nulls: Vec<f64>,
+    done: u32,
+    broken: u32,
+    /// Inside a step: its batch is loaded and must stay.
+    paused: bool,
+    bytes: u64,
+    scratch: Vec<u8>,
+}
+
+impl Training {
+    /// Plans, allocates and draws the first weights.
+    pub fn new(
+        backend: Arc<dyn Backend>,
+        parts: &Parts,
+        objective: &dyn Objective,
+        plan: Plan,
+        data: Dataset,
+        frozen: &Frozen,
+        budget: &Arc<Budget>,
+    ) -> Result<Self> {
+        if plan.batch == 0 || data.is_empty() {
+            bail!(
+                Invalid,
+                "training wants a batch and data, got {} of {} examples",
+                plan.batch,
+                data.len()
+            );
+        }
+        if !(0.0..=1.0).contains(&plan.drop_conditions) {
+            bail!(
+                Invalid,
+                "the share of dropped conditions is {}, want 0 to 1",
+                plan.drop_conditions
+            );
+        }
+        let mut builder = SessionBuilder::new(backend);
+        let step = update::build(
+            &mut builder,
+            parts,
+            objective,
+            &plan.optimizer,
+            plan.batch,
+            &plan.trained,
+            frozen,
+        )?;
+        check_data(parts, &data)?;
+        let bytes = builder.bytes();
+        let mut session = builder.allocate(budget)?;
+        for (parameter, place) in &step.parameters {
+            let first = parameter.initial(plan.seed)?;
+            session.write(place.weight, &first)?;
+            session.write(place.ema, &first)?;
+        }
+        let nulls = parts.conds.iter().map(|c| c.null_value).collect();
+        Ok(Self {
+            session,
+            step,
+            plan,
+            data,
+            nulls,
+            done: 0,
+            broken: 0,
+            paused: false,
+            bytes,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Memory the session took.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Steps done so far.
+    pub fn done(&self) -> u32 {
+        self.done
+    }
+
+    pub fn steps(&self) -> u32 {
+        self.plan.steps
+    }
+
+    pub fn metrics(&self) -> &[String] {
+        &self.step.metrics
+    }
+
+    /// Number of trained values.
+    pub fn parameters(&self) -> usize {
+        self.step.parameters.iter().map(|(p, _)| p.desc.shape.elements()).sum()
+    }
+
+    /// Does the next step; nothing when `interrupt` paused it, and the next call goes on inside it.
+    pub fn advance(&mut self, interrupt: &mut dyn FnMut() -> Interrupt) -> Result<Option<Report>> {
+        if self.done >= self.plan.steps {
+            bail!(State, "all {} steps are done", self.plan.steps);
+        }
+        let t = self.done + 1;
+        if !self.paused {
+            self.load_batch(None, self.done)?;
+            let row = self.plan.optimizer.row(t, self.plan.steps).values();
+            self.session.write(self.step.row, &to_bytes(&row, self.step.float))?;
+        }
+        let key = RunKey { seed: self.plan.seed, step: t, first_sample: 0 };
+        self.paused = !self.session.run(self.step.plan, key, interrupt)?;
+        if self.paused {
+            return Ok(None);
+        }
+        self.done = t;
+        let report = self.read_report()?;
+        self.broken = if report.norm.is_finite() { 0 } else { self.broken + 1 };
+        if self.broken >= MOST_BROKEN {
+            bail!(
+                State,
+                "step {t}: no finite gradient for {MOST_BROKEN} steps, loss {}; try a smaller rate",
+                report.loss
+            );
+        }
+        Ok(Some(report))
+    }
+
+    /// The loss of the averaged weights on `data`, over `rounds` batches in a fixed order with fixed noise, so that two
+    /// measurements compare weights and nothing else.
+    pub fn measure(&mut self, data: &Dataset, rounds: u32) -> Result<Report> {
+        if self.paused {
+            bail!(State, "a step is paused; finish it before measuring");
+        }
+        let mut total = Report {
+            step: self.done,
+            loss: 0.0,
+            norm: 0.0,
+            metrics: vec![0.0; self.metrics().len()],
+        };
+        let share = 1.0 / f64::from(rounds.max(1));
+        for i in 0..rounds.max(1) {
+            self.load_batch(Some(data), i)?;
+            let key = RunKey { seed: self.plan.seed, step: u32::MAX - i, first_sample: 0 };
+            self.session.run(self.step.measure, key, &mut || Interrupt::Continue)?;
+            let one = self.read_report()?;
+            total.loss += share * one.loss;
+            total.metrics.iter_mut().zip(&one.metrics).for_each(|(t, v)| *t += share * v);
+        }
+        Ok(total)
+    }
+
+    /// Fills the input buffers: training data in permuted order, or `other` spread evenly over its length.
+    fn load_batch(&mut self, other: Option<&Dataset>, index: u32) -> Result<()> {
+        let batch = self.plan.batch;
+        let data = other.unwrap_or(&self.data);
+        let n = data.len() as u64;
+        if n == 0 {
+            bail!(Invalid, "no data to measure on");
+        }
+        let first = u64::from(index) * batch as u64;
+        let rows: Vec<usize> = (0..batch as u64)
+            .map(|b| match other {
+                // a large odd stride visits the whole range in few batches
+                Some(_) => ((first + b).wrapping_mul(0x9E37_79B1) % n) as usize,
+                None => {
+                    let at = first + b;
+                    Permutation::new(n, self.plan.seed, (at / n) as u32).at(at % n) as usize
+                }
+            })
+            .collect();
+        let drop = Stream { seed: self.plan.seed, purpose: DROP, step: index, ordinal: 0 };
+        let share = if other.is_some() { 0.0 } else { self.plan.drop_conditions };
+        let tables = data.x.iter().map(|t| (t, None));
+        let conds = data.cond.iter().zip(&self.nulls).map(|(t, null)| (t, Some(*null)));
+        let buffers = self.step.x.iter().chain(&self.step.cond);
+        for ((table, null), &buffer) in tables.chain(conds).zip(buffers) {
+            self.scratch.clear();
+            for (b, &row) in rows.iter().enumerate() {
+                let values = Dataset::row(table, row)?;
+                let dropped = null.filter(|_| share > 0.0 && drop.uniform_f64(b as u64) < share);
+                for &v in values {
+                    let v = dropped.unwrap_or(f64::from(v));
+                    match self.step.float {
+                        DType::F64 => self.scratch.extend_from_slice(&v.to_le_bytes()),
+                        _ => self.scratch.extend_from_slice(&(v as f32).to_le_bytes()),
+                    }
+                }
+            }
+            self.session.write(buffer, &self.scratch)?;
+        }
+        Ok(())
+    }
+
+    fn read_report(&self) -> Result<Report> {
+        let n = 2 + self.step.metrics.len();
+        let mut bytes = vec![0; n * self.step.float.bytes()];
+        self.session.read(self.step.report, &mut bytes)?;
+        match from_bytes(&bytes, self.step.float)[..] {
+            [loss, norm, ref metrics @ ..] => {
+                Ok(Report { step: self.done, loss, norm, metrics: metrics.to_vec() })
+            }
+            _ => bail!(Internal, "a report has no loss"),
+        }
+    }
+
+    // ---- weights out, checkpoints out and in
+
+    /// The weights with their names in files: averaged, or as the last step left them.
+    pub fn weights(&self, averaged: bool) -> Result<Vec<(String, Desc, Vec<u8>)>> {
+        let of = |p: &Place| if averaged { p.ema } else { p.weight };
+        self.step
+            .parameters
+            .iter()
+            .map(|(p, place)| Ok((p.name.clone(), p.desc, self.bytes_of(of(place), p.desc)?)))
+            .collect()
+    }
+
+    fn bytes_of(&self, buffer: BufferId, desc: Desc) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; desc.bytes()];
+        self.session.read(buffer, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Writes everything needed to go on, atomically. `metadata` travels with it.
+    pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
+        let mut held = Vec::new();
+        for (p, place) in &self.step.parameters {
+            for (kind, buffer) in kinds(place) {
+                held.push((format!("{kind}/{}", p.name), p.desc, self.bytes_of(buffer, p.desc)?));
+            }
+        }
+        let out: Vec<Out<'_>> =
+            held.iter().map(|(name, desc, bytes)| Out { name, desc: *desc, bytes }).collect();
+        let mut metadata = metadata.clone();
+        let state = serde_json::json!({ "step": self.done, "seed": self.plan.seed });
+        metadata.insert("diffx_checkpoint".into(), state.to_string());
+        write(path, &metadata, &out)
+    }
+
+    /// Goes on where `save` stopped. The file must be of the same parameters and seed.
+    pub fn resume(&mut self, path: &Path) -> Result<()> {
+        let file = SafeTensors::open(path)?;
+        let label = file.label().to_owned();
+        let Some(state) = file.metadata().get("diffx_checkpoint") else {
+            bail!(Format, "{label}: not a checkpoint of a training");
+        };
+        let state: serde_json::Value = serde_json::from_str(state)
+            .map_err(|e| fail!(Format, "{label}: diffx_checkpoint is not JSON: {e}"))?;
+        let step = state.get("step").and_then(serde_json::Value::as_u64);
+        let seed = state.get("seed").and_then(serde_json::Value::as_u64);
+        let (Some(step), Some(seed)) = (step.and_then(|s| u32::try_from(s).ok()), seed) else {
+            bail!(Format, "{label}: diffx_checkpoint is {state}, want step and seed");
+        };
+        if seed != self.plan.seed {
+            bail!(Invalid, "{label}: trained with seed {seed}, this run has {}", self.plan.seed);
+        }
+        let budget = Budget::unlimited();
+        let mut wanted = Vec::new();
+        let mut buffers = Vec::new();
+        for (p, place) in &self.step.parameters {
+            for (kind, buffer) in kinds(place) {
+                wanted.push(crate::weights::Wanted {
+                    name: format!("{kind}/{}", p.name),
+                    desc: p.desc,
+                });
+                buffers.push(buffer);
+            }
+        }
+        let tensors = crate::weights::bind(&file, &wanted, &budget)?;
+        for (tensor, buffer) in tensors.iter().zip(buffers) {
+            self.session.write(buffer, tensor.bytes())?;
+        }
+        self.done = step;
+        self.broken = 0;
+        self.paused = false;
+        Ok(())
+    }
+}
+
+/// The tensors of a parameter in a checkpoint.
+fn kinds(place: &Place) -> [(&'static str, BufferId); 4] {
+    [("raw", place.weight), ("ema", place.ema), ("adam_m", place.m), ("adam_v", place.v)]
+}
+
+fn check_data(parts: &Parts, data: &Dataset) -> Result<()> {
+    if data.x.len() != parts.components.len() || data.cond.len() != parts.conds.len() {
+        bail!(
+            Invalid,
+            "the data has {} components and {} conditions, the model wants {} and {}",
+            data.x.len(),
+            data.cond.len(),
+            parts.components.len(),
+            parts.conds.len()
+        );
+    }
+    for (c, table) in data.x.iter().enumerate() {
+        let want = parts.state(c, data.len())?;
+        if want.shape != table.desc().shape || !want.dtype.is_compute_float() {
+            bail!(Invalid, "component {c}: the data is {}, the model wants {want}", table.desc());
+        }
+    }
+    for (cond, table) in parts.conds.iter().zip(&data.cond) {
+        let row = table.dims().get(1..).unwrap_or_default();
+        if row != cond.desc.dims() || cond.desc.dtype != parts.float {
+            bail!(
+                Invalid,
+                "condition {}: the data is {} per row, the model wants {}",
+                cond.name,
+                table.desc(),
+                cond.desc
+            );
+        }
+    }
+    Ok(())
+}
