@@ -2,5 +2,7 @@
 
 #[path = "ops/cases.rs"]
 mod cases;
+#[path = "ops/gradient.rs"]
+mod gradient;
 #[path = "ops/shapes.rs"]
 mod shapes;

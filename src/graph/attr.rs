@@ -51,6 +51,11 @@ impl Attrs {
         self.with_ints(key, value.iter().map(|&d| d as i64).collect::<Vec<_>>())
     }
 
+    #[must_use]
+    pub fn with_axis(self, axis: usize) -> Self {
+        self.with_int(AttrKey::Axis, axis as i64)
+    }
+
     pub fn set(&mut self, key: AttrKey, value: Value) {
         match self.0.binary_search_by_key(&key, |(k, _)| *k) {
             Ok(i) => self.0[i].1 = value,

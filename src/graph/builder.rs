@@ -261,7 +261,11 @@ impl Graph {
         if !self.all_valid(Op::Grad, &[&[y, cotangent][..], xs].concat()) {
             return vec![NodeId::ERROR; xs.len()];
         }
-        match grad::gradient(self, y, cotangent, xs) {
+        // adapters belong to the matmuls of the network, not to those of its gradient
+        let lora = self.lora.take();
+        let found = grad::gradient(self, y, cotangent, xs);
+        self.lora = lora;
+        match found {
             Ok(out) if !self.has_failed() => out,
             Ok(_) => vec![NodeId::ERROR; xs.len()],
             Err(e) => {
@@ -276,7 +280,10 @@ impl Graph {
         if !self.all_valid(Op::Jvp, &[&[y][..], xs, tangents].concat()) {
             return NodeId::ERROR;
         }
-        match jvp::directional(self, y, xs, tangents) {
+        let lora = self.lora.take();
+        let found = jvp::directional(self, y, xs, tangents);
+        self.lora = lora;
+        match found {
             Ok(id) => id,
             Err(e) => self.fail(e),
         }

@@ -11,6 +11,7 @@ pub mod jvp;
 pub mod node;
 pub mod op;
 pub mod reference;
+mod shorthand;
 
 pub use attr::Attrs;
 pub use builder::Graph;

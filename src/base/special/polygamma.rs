@@ -30,7 +30,7 @@ pub fn polygamma(order: u32, x: f64) -> f64 {
         return f64::NAN;
     }
     let n = f64::from(order);
-    let sign = if order % 2 == 0 { -1.0 } else { 1.0 };
+    let sign = if order.is_multiple_of(2) { -1.0 } else { 1.0 };
     if x.is_infinite() {
         return 0.0 * sign;
     }
@@ -85,7 +85,7 @@ mod tests {
         for order in 2..20u32 {
             for x in [0.01, 0.7, 3.3, 25.0, 41.0, 1000.0] {
                 let factorial = (1..=order).fold(1.0, |f, k| f * f64::from(k));
-                let sign = if order % 2 == 0 { 1.0 } else { -1.0 };
+                let sign = if order.is_multiple_of(2) { 1.0 } else { -1.0 };
                 let step = sign * factorial * f64::powf(x, -f64::from(order) - 1.0);
                 let (here, next) = (polygamma(order, x), polygamma(order, x + 1.0));
                 assert!((next - here - step).abs() < 1e-12 * here.abs(), "order {order} at {x}");

@@ -168,7 +168,7 @@ fn conv_result(call: &mut Call<'_>, x: Shape, w: Shape) -> Result<Vec<usize>> {
     let (channels, outputs) = (x.dim(1), w.dim(0));
     let groups = call.attrs.int(AttrKey::Groups, 1);
     let groups = match usize::try_from(groups) {
-        Ok(g) if g >= 1 && channels % g == 0 && outputs % g == 0 => g,
+        Ok(g) if g >= 1 && channels.is_multiple_of(g) && outputs.is_multiple_of(g) => g,
         _ => bail!(
             Invalid,
             "{name}: {groups} groups do not divide {channels} and {outputs} channels"

@@ -36,7 +36,7 @@ fn reshape(call: &mut Call<'_>) -> Result<Vec<usize>> {
     let known = Shape::new(&dims).map_err(|e| e.within("reshape"))?.elements();
     let elements = x.shape.elements();
     if let Some(i) = given.iter().position(|d| *d == -1) {
-        if known == 0 || elements % known != 0 {
+        if known == 0 || !elements.is_multiple_of(known) {
             bail!(Invalid, "reshape: {x} has {elements} elements, which {given:?} cannot hold");
         }
         dims[i] = elements / known;

@@ -22,7 +22,7 @@ pub(super) fn rule(call: &mut Call<'_>) -> Result<Desc> {
         let groups = call.attrs.int(AttrKey::Groups, 1);
         let channels = x.dims()[1];
         match usize::try_from(groups) {
-            Ok(g) if g >= 1 && channels % g == 0 => {
+            Ok(g) if g >= 1 && channels.is_multiple_of(g) => {
                 (1, channels / g * x.dims()[2..].iter().product::<usize>())
             }
             _ => bail!(Invalid, "group_norm: {groups} groups do not divide {channels} channels"),
