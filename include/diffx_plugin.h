@@ -116,7 +116,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0x8f781793u
+#define DFX_PLUGIN_LAYOUT    0xb6ac6949u
 
 /* ------------------------------------------------------------------ graph */
 

@@ -201,6 +201,8 @@ impl Sampler for Plain {
                 .flat_map(|c| [knots.of(c)[k], knots.of(c)[k + 1]])
                 .collect();
             plan.push(7, &row);
+            let after = (0..knots.components()).map(|c| knots.of(c)[k + 1]);
+            plan.levels.get_or_insert_default().extend(after);
         }
         Ok(plan)
     }
@@ -367,7 +369,7 @@ fn sampler_plans_in_two_calls() {
     let factory = FactoryOf::<AsSampler<Plain>>::FACTORY;
     let this = create(factory, c"{}").unwrap();
     let knots = [4.0, 2.0, 0.0, 8.0, 4.0, 1.0];
-    let (mut rows, mut variants) = ([0.0; 8], [0; 2]);
+    let (mut rows, mut variants, mut levels) = ([0.0; 8], [0; 2], [0.0; 4]);
     let mut plan = abi::Plan {
         struct_size: size_of::<abi::Plan>() as u32,
         n_steps: 2,
@@ -387,6 +389,7 @@ fn sampler_plans_in_two_calls() {
         assert_eq!(plan.n_rows, 2);
         plan.rows = rows.as_mut_ptr();
         plan.variants = variants.as_mut_ptr();
+        plan.levels = levels.as_mut_ptr();
         assert_eq!((api.plan.unwrap())(this, &mut plan, &mut err), abi::OK);
         plan.n_coeff = 3;
         assert_eq!((api.plan.unwrap())(this, &mut plan, &mut err), abi::E_PLUGIN);
@@ -399,5 +402,6 @@ fn sampler_plans_in_two_calls() {
     }
     assert_eq!(rows, [4.0, 2.0, 8.0, 4.0, 2.0, 0.0, 4.0, 1.0]);
     assert_eq!(variants, [7, 7]);
+    assert_eq!(levels, [2.0, 4.0, 0.0, 1.0]);
     assert_eq!((err.message_len, message(&err)), (494, "é".repeat(247)));
 }

@@ -65,6 +65,8 @@ impl<'a> Knots<'a> {
 pub struct Plan {
     pub rows: Vec<f64>,
     pub variants: Vec<u32>,
+    /// `[rows, components]`: the noise level after each row. None = row k ends at knot k + 1.
+    pub levels: Option<Vec<f64>>,
 }
 
 impl Plan {
@@ -232,6 +234,18 @@ unsafe extern "C" fn plan<T: Sampler>(
         let variants = slice_mut(io.variants, n_rows as u32);
         if variants.len() == n_rows {
             variants.copy_from_slice(&plan.variants);
+        }
+        if let Some(levels) = &plan.levels {
+            let want = n_rows * io.n_components as usize;
+            if levels.len() != want {
+                let got = levels.len();
+                let text = format!("plan has {got} levels, want {want}: one per row and component");
+                return Err(Error::new(abi::E_PLUGIN, text));
+            }
+            let out = slice_mut(io.levels, want as u32);
+            if out.len() == want {
+                out.copy_from_slice(levels);
+            }
         }
         Ok(())
     };

@@ -157,7 +157,7 @@ mirrors! { KINDS
         knots: *const f64,
         rows: *mut f64,
         variants: *mut u32,
-        reserved_ptr: *const c_void,
+        levels: *mut f64,
     }
 
     "dfx_step_io" StepIo {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0x8f78_1793;
+pub const HEADER_LAYOUT: u32 = 0xb6ac_6949;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -380,7 +380,7 @@ mirrors! {
         knots: *const f64,
         rows: *mut f64,
         variants: *mut u32,
-        reserved_ptr: *const c_void,
+        levels: *mut f64,
     }
     StepIo = "dfx_step_io" {
         struct_size: u32,
