@@ -1,5 +1,10 @@
 //! Kernels of the ops that are not pointwise.
 
+pub mod gemm;
+pub mod real;
+pub mod split;
+pub mod wide;
+
 use super::call::Call;
 use crate::bail;
 use crate::base::{Desc, Result};
