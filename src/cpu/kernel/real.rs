@@ -28,6 +28,7 @@ pub trait Real:
 {
     const ZERO: Self;
     const ONE: Self;
+    const INFINITY: Self;
     const NEG_INFINITY: Self;
 
     fn of(x: f64) -> Self;
@@ -77,7 +78,8 @@ impl Storage for half::bf16 {
 impl Real for f32 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
-    const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    const INFINITY: Self = 1.0 / 0.0;
+    const NEG_INFINITY: Self = -1.0 / 0.0;
 
     #[inline(always)]
     fn of(x: f64) -> Self {
@@ -116,7 +118,7 @@ impl Real for f32 {
 
     #[inline(always)]
     fn is_nan(self) -> bool {
-        self != self
+        Self::is_nan(self)
     }
 
     fn micro() -> Micro<Self> {
@@ -127,7 +129,8 @@ impl Real for f32 {
 impl Real for f64 {
     const ZERO: Self = 0.0;
     const ONE: Self = 1.0;
-    const NEG_INFINITY: Self = Self::NEG_INFINITY;
+    const INFINITY: Self = 1.0 / 0.0;
+    const NEG_INFINITY: Self = -1.0 / 0.0;
 
     #[inline(always)]
     fn of(x: f64) -> Self {
@@ -176,7 +179,7 @@ impl Real for f64 {
 
     #[inline(always)]
     fn is_nan(self) -> bool {
-        self != self
+        Self::is_nan(self)
     }
 
     fn micro() -> Micro<Self> {

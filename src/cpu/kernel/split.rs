@@ -65,10 +65,7 @@ pub fn for_units<T: Send, S: Send>(
     start: impl Fn(usize) -> usize + Sync,
     f: impl Fn(Range<usize>, &mut [T], &mut [S]) + Sync,
 ) -> Result<()> {
-    let mut limit = pool.threads();
-    if per_task > 0 {
-        limit = limit.min(scratch.len() / per_task);
-    }
+    let limit = pool.threads().min(scratch.len().checked_div(per_task).unwrap_or(usize::MAX));
     let tasks = task_count(limit, units, work);
     if tasks <= 1 {
         let (from, to) = (start(0), start(units));

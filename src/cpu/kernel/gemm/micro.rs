@@ -63,7 +63,7 @@ impl<R: Real> Micro<R> {
 unsafe fn portable<R: Real, const MR: usize>(t: &Tile<R>) {
     const NR: usize = 8;
     let mut acc = [[R::ZERO; NR]; MR];
-    // Safety (all accesses): the promise of `Micro::run`.
+    // Safety: all accesses are inside what the caller of `Micro::run` promised.
     unsafe {
         for i in 0..if t.add { MR } else { 0 } {
             acc[i] = *t.c.add(i * t.ldc).cast();
@@ -100,7 +100,7 @@ macro_rules! micro_kernel {
         #[target_feature(enable = $feature)]
         unsafe fn $name<const MR: usize>(t: &Tile<$t>) {
             use std::arch::x86_64::*;
-            // Safety (all accesses): the promise of `Micro::run`.
+            // Safety: all accesses are inside what the caller of `Micro::run` promised.
             unsafe {
                 let mut acc = [[$zero(); 2]; MR];
                 for i in 0..if t.add { MR } else { 0 } {
