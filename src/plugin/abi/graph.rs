@@ -128,4 +128,5 @@ mirrors! { GRAPH
 
 // Safety: the tables are constants of function pointers and null pointers.
 unsafe impl Sync for GraphApi {}
+// Safety: as above.
 unsafe impl Sync for BuildApi {}

@@ -30,7 +30,8 @@ pub const STRUCTS: &[&[Layout]] = &[BASE, GRAPH, KINDS, REGISTRY];
 
 /// Node, op, dtype, status and denoiser codes cross the border as plain integers: they are open sets.
 pub const OK: i32 = 0;
-pub const PLUGIN_SYMBOL: &str = "diffx_plugin_v0";
+pub const PLUGIN_SYMBOL: &std::ffi::CStr = c"diffx_plugin_v0";
+pub const MAX_RANK: usize = 8;
 
 mirrors! { BASE
     "dfx_error" Error {
@@ -77,6 +78,7 @@ mirrors! { REGISTRY
 
 // Safety: both are tables of constants; their pointers lead to constants of a library that stays mapped.
 unsafe impl Sync for Factory {}
+// Safety: as above.
 unsafe impl Sync for Plugin {}
 
 const _: () = assert!(size_of::<Error>() == 512 && size_of::<Desc>() == 72);

@@ -1,3 +1,0 @@
-//! The `diffx` command.
-
-pub mod chart;

@@ -1,0 +1,148 @@
+//! An objective over `dfx_objective_api`.
+
+use super::super::frame::Role;
+use super::super::instance::{Factory, Instance, raw};
+use super::super::{abi, read};
+use super::{names, sized};
+use crate::bail;
+use crate::base::Result;
+use crate::graph::NodeId;
+use crate::sample::Build;
+use crate::train::{LossIo, Objective, ObjectiveInfo, SweepIo};
+use std::ptr;
+use std::sync::Arc;
+
+/// The records this engine can make.
+const RECORDS: u32 = 31;
+const MAX_REWARDS: u32 = 1024;
+
+pub(in super::super) struct ObjectivePlugin {
+    instance: Instance,
+    api: abi::ObjectiveApi,
+    info: ObjectiveInfo,
+}
+
+// Safety: the table is function pointers and a reserved pointer that is never followed.
+unsafe impl Send for ObjectivePlugin {}
+// Safety: as above.
+unsafe impl Sync for ObjectivePlugin {}
+
+impl ObjectivePlugin {
+    pub(in super::super) fn new(factory: &Arc<Factory>, config: &str) -> Result<Self> {
+        let instance = Instance::create(factory, config)?;
+        // Safety: the table was checked when the factory was registered.
+        let api = unsafe { read::table::<abi::ObjectiveApi>(instance.api().cast()) }?;
+        // Safety: a mirror that begins with its size.
+        let mut out: abi::ObjectiveInfo = unsafe { sized() };
+        instance.call(|this, error| match api.info {
+            // Safety: the contract of the table.
+            Some(info) => unsafe { info(this, &raw mut out, error) },
+            None => abi::OK,
+        })?;
+        let read = || {
+            if out.records & !RECORDS != 0 || out.n_rewards > MAX_REWARDS {
+                bail!(Unsupported, "records {:#x} or {} rewards", out.records, out.n_rewards);
+            }
+            // Safety: the plugin filled it; its arrays are owned by the instance.
+            let (networks, metrics) = unsafe {
+                (
+                    names(out.networks, out.n_networks, "networks")?,
+                    names(out.metrics, out.n_metrics, "metrics")?,
+                )
+            };
+            Ok(ObjectiveInfo {
+                records: out.records,
+                networks,
+                metrics,
+                sweep_backwards: out.sweep_backwards != 0,
+                n_rewards: out.n_rewards,
+            })
+        };
+        let info = read().map_err(|e| instance.broke(format!("info: {e}")))?;
+        Ok(Self { instance, api, info })
+    }
+}
+
+/// An array of nodes, or null when there are none.
+fn array(nodes: &[u32]) -> *const u32 {
+    if nodes.is_empty() { ptr::null() } else { nodes.as_ptr() }
+}
+
+impl Objective for ObjectivePlugin {
+    fn info(&self) -> Result<ObjectiveInfo> {
+        Ok(self.info.clone())
+    }
+
+    fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()> {
+        let n = b.parts.components.len();
+        for nodes in [&io.x0, &io.states, &io.carry, &io.reward_grad] {
+            if !nodes.is_empty() && nodes.len() != n {
+                bail!(Invalid, "loss: {} nodes for {n} components", nodes.len());
+            }
+        }
+        let (x0, states) = (raw(&io.x0), raw(&io.states));
+        let (carry, reward_grad) = (raw(&io.carry), raw(&io.reward_grad));
+        let mut metrics = vec![0; self.info.metrics.len()];
+        let mut c = abi::LossIo {
+            struct_size: size_of::<abi::LossIo>() as u32,
+            n_components: n as u32,
+            n_metrics: metrics.len() as u32,
+            reserved: 0,
+            x0: array(&x0),
+            states: array(&states),
+            carry: array(&carry),
+            reward_grad: array(&reward_grad),
+            sigmas: io.sigmas.map_or(0, |n| n.0),
+            reward: io.reward.map_or(0, |n| n.0),
+            loss: 0,
+            reserved2: 0,
+            metrics: metrics.as_mut_ptr(),
+            reserved_ptr: ptr::null(),
+        };
+        let built =
+            self.instance.build(b, Role::Composer, |this, g, error| match self.api.loss {
+                // Safety: the contract of the table; every array is as long as the io says.
+                Some(loss) => unsafe { loss(this, g, &raw mut c, error) },
+                None => abi::OK,
+            })?;
+        io.loss = Some(built.node(b, c.loss, "a loss")?);
+        io.metrics = built.nodes(b, &metrics, "metric")?;
+        for node in io.loss.iter().chain(&io.metrics) {
+            let desc = b.graph.desc(*node);
+            if desc.shape.rank() != 0 || !desc.dtype.is_compute_float() {
+                return Err(self.instance.broke(format!("loss: gave {desc}, want a scalar")));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_sweep(&self) -> bool {
+        self.api.sweep.is_some()
+    }
+
+    fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()> {
+        let Some(sweep) = self.api.sweep else { bail!(State, "sweep: this objective has none") };
+        let n = io.x.len();
+        if io.x_next.len() != n || io.carry.len() != n {
+            bail!(Invalid, "sweep: want one next state and one carry per component");
+        }
+        let (x, x_next, carry) = (raw(&io.x), raw(&io.x_next), raw(&io.carry));
+        let mut carry_out = vec![NodeId::ERROR.0; n];
+        let mut c = abi::SweepIo {
+            struct_size: size_of::<abi::SweepIo>() as u32,
+            n_components: n as u32,
+            x: x.as_ptr(),
+            x_next: x_next.as_ptr(),
+            carry: carry.as_ptr(),
+            carry_out: carry_out.as_mut_ptr(),
+            sigma: io.sigma.0,
+            sigma_next: io.sigma_next.0,
+        };
+        // Safety: the contract of the table; every array is as long as the io says.
+        let built = self.instance.build(b, Role::Composer, |this, g, error| unsafe {
+            sweep(this, g, &raw mut c, error)
+        })?;
+        io.carry_out = built.nodes(b, &carry_out, "a carry, component")?;
+        Ok(())
+    }
+}

@@ -1,0 +1,266 @@
+//! What is known by name: plugins, their factories by kind and id, and instances made from a setting.
+//!
+//! Built-in plugins come in through [`Registry::register`] like any other descriptor; a file comes in through
+//! [`Registry::load`]. Nothing is ever unloaded: `disable` only makes names unknown.
+
+use super::adapt::{
+    GridPlugin, GuidancePlugin, ModelPlugin, ObjectivePlugin, ProcessPlugin, SamplerPlugin,
+};
+use super::entry::{self, Checked, Kind};
+use super::host::{Host, Log};
+use super::instance::Factory;
+use super::load::{self, Trust};
+use crate::bail;
+use crate::base::Result;
+use crate::sample::{Grid, Guidance, Model, Process, Sampler};
+use crate::train::Objective;
+use serde_json::{Value, json};
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Short ids name our own plugins first.
+const HOUSE: &str = "org.diffx.";
+
+/// A registered plugin.
+struct Plugin {
+    id: String,
+    version: String,
+    license: String,
+    /// The file, or "" for a descriptor that is linked in.
+    file: String,
+    enabled: bool,
+}
+
+/// The plugins of one engine. Errors carry a plugin's number: its place in the order of registration, from 1.
+pub struct Registry {
+    host: Arc<Host>,
+    plugins: Vec<Plugin>,
+    factories: Vec<Arc<Factory>>,
+}
+
+impl Registry {
+    pub fn new(log: Log) -> Self {
+        Self { host: Host::new(log), plugins: Vec::new(), factories: Vec::new() }
+    }
+
+    /// Registers a descriptor that is linked into the program. Returns the plugin's number.
+    ///
+    /// # Safety
+    /// `descriptor` must point to a `dfx_plugin` that, with all it points to, lives unchanged until the process ends.
+    pub unsafe fn register(&mut self, descriptor: *const c_void) -> Result<u32> {
+        let linked = |p: *const c_void, _: usize| !p.is_null();
+        // Safety: as the caller promised.
+        let checked = unsafe { entry::check(descriptor, &linked) }?;
+        self.add(checked, "")
+    }
+
+    /// Loads a plugin from a file. Loading runs code of the file: what is loaded is trusted with the process.
+    pub fn load(&mut self, path: &Path, trust: &Trust<'_>) -> Result<u32> {
+        let shown = path.display().to_string();
+        let loaded = load::load(path, trust).map_err(|e| e.within(&shown))?;
+        // Safety: the library stays mapped for good, and `holds` says which of its bytes may be read.
+        let checked = unsafe { entry::check(loaded.descriptor, &|p, n| loaded.holds(p, n)) };
+        let checked = checked.map_err(|e| e.within(&shown))?;
+        self.add(checked, &shown)
+    }
+
+    fn add(&mut self, checked: Checked, file: &str) -> Result<u32> {
+        if self.plugins.iter().any(|p| p.enabled && p.id == checked.id) {
+            bail!(State, "plugin {} is registered already", checked.id);
+        }
+        for f in &checked.factories {
+            if let Some(other) = self.find(f.kind, &f.id) {
+                bail!(
+                    State,
+                    "{}: its {} {} is registered already, by plugin {}",
+                    checked.id,
+                    f.kind.name(),
+                    f.id,
+                    other.plugin
+                );
+            }
+        }
+        for skipped in &checked.skipped {
+            self.host.log(1, &format!("plugin {}: skipped {skipped}", checked.id));
+        }
+        let source = self.plugins.len() as u32 + 1;
+        self.factories.extend(checked.factories.into_iter().map(|f| {
+            Arc::new(Factory {
+                plugin: checked.id.clone(),
+                source,
+                checked: f,
+                host: Arc::clone(&self.host),
+            })
+        }));
+        self.plugins.push(Plugin {
+            id: checked.id,
+            version: checked.version,
+            license: checked.license,
+            file: file.to_owned(),
+            enabled: true,
+        });
+        Ok(source)
+    }
+
+    /// Makes the factories of a plugin unknown. Instances that exist go on.
+    pub fn disable(&mut self, plugin: &str) -> Result<()> {
+        let Some(found) = self.plugins.iter_mut().find(|p| p.enabled && p.id == plugin) else {
+            bail!(NotFound, "no plugin {plugin} is registered");
+        };
+        found.enabled = false;
+        self.factories.retain(|f| f.plugin != plugin);
+        Ok(())
+    }
+
+    /// Id of the plugin behind the number in an error.
+    pub fn plugin_id(&self, source: u32) -> Option<&str> {
+        let index = (source as usize).checked_sub(1)?;
+        self.plugins.get(index).map(|p| p.id.as_str())
+    }
+
+    pub fn factories(&self) -> impl Iterator<Item = &Factory> {
+        self.factories.iter().map(Arc::as_ref)
+    }
+
+    fn find(&self, kind: Kind, id: &str) -> Option<&Arc<Factory>> {
+        self.factories.iter().find(|f| f.kind() == kind && f.id() == id)
+    }
+
+    /// A factory by its full id, by its short id among our own, or by an ending that only one factory has.
+    pub fn resolve(&self, kind: Kind, id: &str) -> Result<Arc<Factory>> {
+        if let Some(f) = self.find(kind, id).or_else(|| self.find(kind, &format!("{HOUSE}{id}"))) {
+            return Ok(Arc::clone(f));
+        }
+        let ends = |f: &&Arc<Factory>| {
+            f.kind() == kind && f.id().strip_suffix(id).is_some_and(|rest| rest.ends_with('.'))
+        };
+        let found: Vec<&Arc<Factory>> = self.factories.iter().filter(ends).collect();
+        match found.as_slice() {
+            [one] => Ok(Arc::clone(one)),
+            [] => {
+                let hint = self.nearest(kind, id);
+                bail!(NotFound, "no {} is called {id:?}; {hint}", kind.name())
+            }
+            many => {
+                let ids: Vec<&str> = many.iter().map(|f| f.id()).collect();
+                bail!(Invalid, "{} {id:?} may be any of {}", kind.name(), ids.join(", "))
+            }
+        }
+    }
+
+    /// Words naming the ids of this kind that look most like `id`.
+    fn nearest(&self, kind: Kind, id: &str) -> String {
+        let short = |id: &str| id.rsplit('.').next().unwrap_or_default().to_owned();
+        let mut known: Vec<(usize, &str)> = self
+            .factories
+            .iter()
+            .filter(|f| f.kind() == kind)
+            .map(|f| (edits(&short(id), &short(f.id())), f.id()))
+            .collect();
+        known.sort_unstable();
+        let names: Vec<&str> = known.iter().take(3).map(|(_, id)| *id).collect();
+        match names.is_empty() {
+            true => format!("no {} is registered at all", kind.name()),
+            false => format!("nearest: {}", names.join(", ")),
+        }
+    }
+
+    // ---- instances
+
+    pub fn model(&self, id: &str, config: &Value) -> Result<Arc<dyn Model>> {
+        let (factory, config) = self.prepare(Kind::Model, id, config)?;
+        Ok(Arc::new(ModelPlugin::new(&factory, &config)?))
+    }
+
+    pub fn process(&self, id: &str, config: &Value) -> Result<Arc<dyn Process>> {
+        let (factory, config) = self.prepare(Kind::Process, id, config)?;
+        Ok(Arc::new(ProcessPlugin::new(&factory, &config)?))
+    }
+
+    pub fn guidance(&self, id: &str, config: &Value) -> Result<Arc<dyn Guidance>> {
+        let (factory, config) = self.prepare(Kind::Guidance, id, config)?;
+        Ok(Arc::new(GuidancePlugin::new(&factory, &config)?))
+    }
+
+    pub fn sampler(&self, id: &str, config: &Value) -> Result<Arc<dyn Sampler>> {
+        let (factory, config) = self.prepare(Kind::Sampler, id, config)?;
+        Ok(Arc::new(SamplerPlugin::new(&factory, &config)?))
+    }
+
+    pub fn grid(&self, id: &str, config: &Value) -> Result<Arc<dyn Grid>> {
+        let (factory, config) = self.prepare(Kind::Grid, id, config)?;
+        Ok(Arc::new(GridPlugin::new(&factory, &config)?))
+    }
+
+    pub fn objective(&self, id: &str, config: &Value) -> Result<Arc<dyn Objective>> {
+        let (factory, config) = self.prepare(Kind::Objective, id, config)?;
+        Ok(Arc::new(ObjectivePlugin::new(&factory, &config)?))
+    }
+
+    /// `config` is an object, or null for none.
+    fn prepare(&self, kind: Kind, id: &str, config: &Value) -> Result<(Arc<Factory>, String)> {
+        let factory = self.resolve(kind, id)?;
+        match config {
+            Value::Null => Ok((factory, "{}".to_owned())),
+            Value::Object(_) => Ok((factory, config.to_string())),
+            other => bail!(Invalid, "config of {} {id}: is {other}, want an object", kind.name()),
+        }
+    }
+
+    // ---- listing
+
+    /// Every plugin with its factories.
+    pub fn list(&self) -> Value {
+        let plugins = self.plugins.iter().filter(|p| p.enabled);
+        let factory = |f: &Factory| {
+            let schema = f.config_schema();
+            json!({
+                "kind": f.kind().name(),
+                "id": f.id(),
+                "summary": f.summary(),
+                "config_schema": schema.map(|s| serde_json::from_str(s).unwrap_or_else(|_| json!(s))),
+            })
+        };
+        let plugin = |p: &Plugin| {
+            let own = self.factories().filter(|f| f.plugin() == p.id);
+            json!({
+                "id": p.id,
+                "version": p.version,
+                "license": p.license,
+                "file": (!p.file.is_empty()).then_some(&p.file),
+                "factories": own.map(factory).collect::<Vec<_>>(),
+            })
+        };
+        Value::Array(plugins.map(plugin).collect())
+    }
+}
+
+/// Edits (insert, delete, change) between two short words.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::edits;
+
+    #[test]
+    fn edits_between_words() {
+        let cases = [("heun", "heun", 0), ("hen", "heun", 1), ("", "cir", 3), ("cri", "cir", 2)];
+        for (a, b, want) in cases {
+            assert_eq!(edits(a, b), want, "{a} {b}");
+        }
+    }
+}
