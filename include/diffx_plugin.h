@@ -372,7 +372,8 @@ typedef struct dfx_graph_api {
 #define DFX_SPACE_DISCRETE   1u          /* i32 tokens                                       */
 
 typedef struct dfx_component {           /* frozen: one part of the state                    */
-    dfx_desc    desc;                    /* one sample, without the batch axis; dims < 0 free */
+    dfx_desc    desc;                    /* one sample, without the batch axis; dims < 0 free;
+                                          * dtype 0 = float_type                             */
     uint32_t    space;                   /* DFX_SPACE_*                                      */
     uint32_t    classes;                 /* discrete: size of the vocabulary, mask included  */
     const char *name;
@@ -380,7 +381,7 @@ typedef struct dfx_component {           /* frozen: one part of the state       
 } dfx_component;
 
 typedef struct dfx_cond {                /* frozen: one named condition of a model           */
-    dfx_desc    desc;                    /* one sample, without the batch axis               */
+    dfx_desc    desc;                    /* one sample, without the batch axis; dtype 0 = float_type */
     double      null_value;              /* every element of the null condition              */
     const char *name;
     const void *reserved;
@@ -644,7 +645,7 @@ typedef struct dfx_guidance_api {
 
 typedef struct dfx_sampler_info {
     uint32_t struct_size;
-    uint32_t n_coeff;                    /* columns of a row                                 */
+    uint32_t n_coeff;                    /* columns of a row; see DFX_SAMPLER_PER_COMPONENT  */
     uint32_t n_variants;                 /* forms of the step, at least 1                    */
     uint32_t n_slots;
     uint32_t flags;                      /* DFX_SAMPLER_*                                    */
@@ -655,6 +656,8 @@ typedef struct dfx_sampler_info {
 } dfx_sampler_info;
 #define DFX_SAMPLER_CONTROL 1u           /* step sets io->control; then coefficients are per sample, [batch],
                                           * from that sample's own row, and all rows have variant 0 */
+#define DFX_SAMPLER_PER_COMPONENT 2u     /* a row has n_coeff columns for component 0, then for component 1, ...;
+                                          * dfx_plan and dfx_step_io carry the whole number  */
 
 /* Host arithmetic in f64. Called once with rows == NULL to set n_rows, then to fill. knots are component-major:
  * knots[c * (n_steps + 1) + k], from the noisiest level (k = 0) down to the last, which may be 0. */

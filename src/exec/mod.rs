@@ -4,5 +4,5 @@
 pub mod backend;
 pub mod session;
 
-pub use backend::{Backend, RunKey};
-pub use session::{BufferId, Interrupt, PlanId, Session, SessionBuilder, WeightBinding};
+pub use backend::{Backend, Interrupt, RunKey, StepTime};
+pub use session::{BufferId, PlanId, Session, SessionBuilder, WeightBinding};

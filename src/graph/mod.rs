@@ -5,11 +5,15 @@
 
 pub mod attr;
 pub mod builder;
+pub mod fuse;
 pub mod grad;
 pub mod infer;
 pub mod jvp;
 pub mod node;
 pub mod op;
+pub mod place;
+pub mod plan;
+pub mod program;
 pub mod reference;
 mod shorthand;
 
@@ -17,3 +21,5 @@ pub use attr::Attrs;
 pub use builder::Graph;
 pub use node::{Constant, Input, Node, NodeId, Weight, WeightInit};
 pub use op::{AttrKey, Class, OPS, Op, OpInfo};
+pub use plan::Plan;
+pub use program::Program;

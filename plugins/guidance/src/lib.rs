@@ -1,1 +1,6 @@
-//! The built-in guidance.
+//! The built-in guidance, one file each, on the plugin SDK alone.
+
+diffx_plugin::diffx_plugin! {
+    id: "org.diffx.guidance",
+    license: "MIT OR Apache-2.0",
+}

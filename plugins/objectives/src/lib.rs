@@ -1,1 +1,6 @@
-//! The built-in objectives.
+//! The built-in objectives, one file each, on the plugin SDK alone.
+
+diffx_plugin::diffx_plugin! {
+    id: "org.diffx.objectives",
+    license: "MIT OR Apache-2.0",
+}

@@ -1,5 +1,23 @@
 //! Kernels of the ops that are not pointwise.
 
+mod attention;
+mod conv;
+mod draw;
+mod fold;
+pub mod gemm;
+mod index;
+mod layout;
+mod matmul;
+mod norm;
+pub mod real;
+mod reduce;
+mod scan;
+mod softmax;
+mod sort;
+mod source;
+pub mod split;
+pub mod wide;
+
 use super::call::Call;
 use crate::bail;
 use crate::base::{Desc, Result};
@@ -7,11 +25,46 @@ use crate::graph::{Attrs, Op};
 
 /// Bytes of scratch `run` needs for this call with a pool of `threads`. Planned once; `run` allocates nothing.
 pub fn scratch_bytes(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc, threads: usize) -> usize {
-    let _ = (op, attrs, inputs, out, threads);
-    0
+    let threads = threads.max(1);
+    match op {
+        Op::LayerNorm | Op::GroupNorm | Op::RmsNorm => norm::scratch_bytes(inputs, out),
+        Op::Sort | Op::ArgSort | Op::TopK => sort::scratch_bytes(attrs, inputs, threads),
+        Op::MatMul => matmul::scratch_bytes(attrs, inputs, out, threads),
+        Op::Conv | Op::ConvInputGrad | Op::ConvWeightGrad => {
+            conv::scratch_bytes(op, attrs, inputs, out, threads)
+        }
+        Op::Attention => attention::scratch_bytes(inputs, out, threads),
+        _ => 0,
+    }
 }
 
 /// Computes `call.out`.
 pub fn run(call: &mut Call<'_>) -> Result<()> {
-    bail!(Unsupported, "{}: the CPU has no kernel for it", call.op.name())
+    match call.op {
+        Op::Full | Op::Iota => source::run(call),
+        Op::Sum | Op::Mean | Op::ReduceMax | Op::ReduceMin | Op::Prod | Op::LogSumExp => {
+            reduce::run(call)
+        }
+        Op::ArgMax | Op::ArgMin | Op::CumSum => scan::run(call),
+        Op::Softmax | Op::LogSoftmax => softmax::run(call),
+        Op::LayerNorm | Op::GroupNorm | Op::RmsNorm => norm::run(call),
+        Op::Gather | Op::ScatterAdd | Op::TakeAlong | Op::ScatterAddAlong => index::run(call),
+        Op::Sort | Op::ArgSort | Op::TopK => sort::run(call),
+        Op::Reshape
+        | Op::Transpose
+        | Op::BroadcastTo
+        | Op::Slice
+        | Op::Pad
+        | Op::Concat
+        | Op::Flip
+        | Op::DynamicSlice
+        | Op::DynamicUpdate => layout::run(call),
+        Op::MatMul => matmul::run(call),
+        Op::Conv | Op::ConvInputGrad | Op::ConvWeightGrad => conv::run(call),
+        Op::Attention => attention::run(call),
+        Op::Normal | Op::Uniform | Op::Gamma | Op::Poisson | Op::Categorical | Op::Brownian => {
+            draw::run(call)
+        }
+        op => bail!(Unsupported, "{}: the CPU has no kernel for it", op.name()),
+    }
 }

@@ -1,0 +1,233 @@
+//! Reading a configuration: every key is asked for by name with its default and range, and a key nobody asked for is
+//! an error unless it starts with `x-`. A plugin's `create` is a list of such questions.
+
+use crate::error::{Error, Result};
+use core::fmt::Display;
+use core::ops::{Bound, RangeBounds};
+use serde_json::{Map, Value};
+
+/// Numbers above 0.
+pub const POSITIVE: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unbounded);
+/// Any finite number.
+pub const FINITE: (Bound<f64>, Bound<f64>) = (Bound::Unbounded, Bound::Unbounded);
+
+/// A JSON object being read.
+#[derive(Debug, Clone)]
+pub struct Config {
+    values: Map<String, Value>,
+    asked: Vec<&'static str>,
+}
+
+impl Config {
+    pub fn parse(json: &str) -> Result<Self> {
+        match serde_json::from_str(json) {
+            Ok(Value::Object(values)) => Ok(Self { values, asked: Vec::new() }),
+            Ok(other) => Err(Error::format(format!("config is {other}, want a JSON object"))),
+            Err(e) => Err(Error::format(format!("config is not JSON: {e}"))),
+        }
+    }
+
+    /// A finite number in `range`, or `default` where the key is absent or null.
+    pub fn f64(
+        &mut self,
+        key: &'static str,
+        default: f64,
+        range: impl RangeBounds<f64>,
+    ) -> Result<f64> {
+        Ok(self.opt_f64(key, range)?.unwrap_or(default))
+    }
+
+    pub fn opt_f64(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<f64>,
+    ) -> Result<Option<f64>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        match value.as_f64() {
+            Some(x) if x.is_finite() && range.contains(&x) => Ok(Some(x)),
+            _ => Err(wrong(key, value, &format!("a number {}", describe(&range)))),
+        }
+    }
+
+    /// A whole number in `range`.
+    pub fn usize(
+        &mut self,
+        key: &'static str,
+        default: usize,
+        range: impl RangeBounds<usize>,
+    ) -> Result<usize> {
+        let Some(value) = self.take(key) else { return Ok(default) };
+        match value.as_u64().and_then(|x| usize::try_from(x).ok()) {
+            Some(x) if range.contains(&x) => Ok(x),
+            _ => Err(wrong(key, value, &format!("a whole number {}", describe(&range)))),
+        }
+    }
+
+    pub fn bool(&mut self, key: &'static str, default: bool) -> Result<bool> {
+        match self.take(key) {
+            None => Ok(default),
+            Some(Value::Bool(x)) => Ok(*x),
+            Some(value) => Err(wrong(key, value, "true or false")),
+        }
+    }
+
+    pub fn opt_str(&mut self, key: &'static str) -> Result<Option<String>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(x)) => Ok(Some(x.clone())),
+            Some(value) => Err(wrong(key, value, "a string")),
+        }
+    }
+
+    /// One of a set of words, paired with what they stand for; the first is the default.
+    pub fn one_of<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Result<T> {
+        let names = || words.iter().map(|w| w.0).collect::<Vec<_>>().join(", ");
+        let value = self.take(key);
+        let hit = match value {
+            None => words.first(),
+            Some(Value::String(x)) => words.iter().find(|w| w.0 == x),
+            Some(_) => None,
+        };
+        match (hit, value) {
+            (Some(word), _) => Ok(word.1),
+            (None, Some(value)) => Err(wrong(key, value, &format!("one of {}", names()))),
+            (None, None) => Err(Error::invalid(format!("{key}: has no default"))),
+        }
+    }
+
+    /// A list of finite numbers in `range`.
+    pub fn f64s(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<f64>,
+    ) -> Result<Option<Vec<f64>>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let fits = |x: &f64| x.is_finite() && range.contains(x);
+        let list: Option<Vec<f64>> =
+            value.as_array().and_then(|a| a.iter().map(|x| x.as_f64().filter(fits)).collect());
+        match list {
+            Some(list) => Ok(Some(list)),
+            None => Err(wrong(key, value, &format!("a list of numbers {}", describe(&range)))),
+        }
+    }
+
+    /// A list of whole numbers in `range`.
+    pub fn usizes(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<usize>,
+    ) -> Result<Option<Vec<usize>>> {
+        let Some(value) = self.take(key) else { return Ok(None) };
+        let whole = |x: &Value| {
+            x.as_u64().and_then(|x| usize::try_from(x).ok()).filter(|x| range.contains(x))
+        };
+        let list: Option<Vec<usize>> = value.as_array().and_then(|a| a.iter().map(whole).collect());
+        match list {
+            Some(list) => Ok(Some(list)),
+            None => {
+                Err(wrong(key, value, &format!("a list of whole numbers {}", describe(&range))))
+            }
+        }
+    }
+
+    /// Whether the key is given and not null; does not count as asking for it.
+    pub fn has(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(|v| !v.is_null())
+    }
+
+    /// An error naming the first key that nobody asked for.
+    pub fn finish(&self) -> Result<()> {
+        let unknown =
+            self.values.keys().find(|k| !k.starts_with("x-") && !self.asked.contains(&k.as_str()));
+        let Some(key) = unknown else { return Ok(()) };
+        let known = match self.asked.is_empty() {
+            true => "there are none".to_owned(),
+            false => format!("want one of {}", self.asked.join(", ")),
+        };
+        Err(Error::format(format!("config has no key {key}: {known}")))
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<&Value> {
+        if !self.asked.contains(&key) {
+            self.asked.push(key);
+        }
+        self.values.get(key).filter(|v| !v.is_null())
+    }
+}
+
+fn wrong(key: &str, value: &Value, want: &str) -> Error {
+    let mut shown = value.to_string();
+    if shown.chars().count() > 60 {
+        shown = shown.chars().take(60).chain("...".chars()).collect();
+    }
+    Error::invalid(format!("{key} is {shown}, want {}", want.trim_end()))
+}
+
+/// A range in words: `above 0`, `from 1 to 8`.
+fn describe<T: Display>(range: &impl RangeBounds<T>) -> String {
+    let low = match range.start_bound() {
+        Bound::Included(x) => format!("from {x}"),
+        Bound::Excluded(x) => format!("above {x}"),
+        Bound::Unbounded => String::new(),
+    };
+    let high = match range.end_bound() {
+        Bound::Included(x) if low.starts_with("from") => format!(" to {x}"),
+        Bound::Included(x) if low.is_empty() => format!("up to {x}"),
+        Bound::Included(x) => format!(" and up to {x}"),
+        Bound::Excluded(x) if low.is_empty() => format!("below {x}"),
+        Bound::Excluded(x) => format!(" and below {x}"),
+        Bound::Unbounded if low.starts_with("from") => " up".to_owned(),
+        Bound::Unbounded => String::new(),
+    };
+    low + &high
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message<T: core::fmt::Debug>(r: Result<T>) -> String {
+        r.unwrap_err().message
+    }
+
+    #[test]
+    fn absent_and_null_give_the_default() {
+        let mut c = Config::parse(r#"{"rho":null}"#).unwrap();
+        assert_eq!(c.f64("rho", 7.0, POSITIVE).unwrap(), 7.0);
+        assert_eq!(c.usize("width", 64, 1..=8).unwrap(), 64);
+        assert!(c.finish().is_ok());
+    }
+
+    #[test]
+    fn errors_name_key_value_and_range() {
+        let mut c = Config::parse(
+            r#"{"a":-1,"b":1.5,"c":"x","d":9,"e":[1,"q"],"f":{"long":"0123456789012345678901234567890123456789012345678901234567890"}}"#,
+        )
+        .unwrap();
+        assert_eq!(message(c.f64("a", 1.0, POSITIVE)), "a is -1, want a number above 0");
+        assert_eq!(message(c.usize("b", 1, 1..)), "b is 1.5, want a whole number from 1 up");
+        assert_eq!(message(c.bool("c", true)), "c is \"x\", want true or false");
+        assert_eq!(message(c.one_of("c", &[("u", 0), ("v", 1)])), "c is \"x\", want one of u, v");
+        assert_eq!(message(c.usize("d", 1, 1..=8)), "d is 9, want a whole number from 1 to 8");
+        assert_eq!(message(c.f64("d", 1.0, ..=8.0)), "d is 9, want a number up to 8");
+        assert_eq!(message(c.f64("d", 1.0, 0.0..1.0)), "d is 9, want a number from 0 and below 1");
+        assert_eq!(message(c.f64s("e", FINITE)), "e is [1,\"q\"], want a list of numbers");
+        assert!(message(c.opt_str("f")).len() < 120);
+    }
+
+    #[test]
+    fn unknown_keys_are_errors_unless_marked() {
+        let mut c = Config::parse(r#"{"x-note":1,"sgima":2}"#).unwrap();
+        assert_eq!(message(c.finish()), "config has no key sgima: there are none");
+        c.f64("sigma", 1.0, POSITIVE).unwrap();
+        assert_eq!(message(c.finish()), "config has no key sgima: want one of sigma");
+        c.f64("sgima", 1.0, POSITIVE).unwrap();
+        assert!(c.finish().is_ok());
+    }
+
+    #[test]
+    fn not_an_object() {
+        assert_eq!(message(Config::parse("[1]")), "config is [1], want a JSON object");
+        assert!(message(Config::parse("{")).starts_with("config is not JSON"));
+    }
+}

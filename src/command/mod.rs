@@ -1,0 +1,3 @@
+//! The `diffx` command.
+
+pub mod chart;

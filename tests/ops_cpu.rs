@@ -1,0 +1,116 @@
+//! Every case of the op table on the CPU backend against the f64 reference, within the tolerance the table promises.
+
+#[path = "ops/cases.rs"]
+mod cases;
+#[path = "exec/once.rs"]
+mod once;
+
+use cases::{Case, all_cases};
+use diffx::base::DType;
+use diffx::cpu::{Cpu, Level};
+use diffx::graph::reference::element;
+use diffx::graph::{Class, Graph, NodeId, Op};
+use once::{decoded, encoded, run_bytes};
+
+/// The other kernels are on their way.
+fn is_ready(case: &Case) -> bool {
+    matches!(case.op.class(), Class::Pointwise)
+        || matches!(case.op, Op::Reshape | Op::BroadcastTo | Op::Full)
+}
+
+/// The worst error over the outputs, relative to max(1, |want|), and where it is.
+fn worst(case: &Case, got: &[Vec<u8>]) -> (f64, String) {
+    let mut worst = (0.0, String::new());
+    for ((node, bytes), want) in case.outputs.iter().zip(got).zip(case.expected()) {
+        let got = decoded(&case.graph, *node, bytes);
+        assert_eq!(got.len(), want.data.len());
+        for (i, (got, want)) in got.iter().zip(&want.data).enumerate() {
+            // what the output type itself cannot hold is no error of the op
+            let want = match case.graph.desc(*node).dtype {
+                DType::F32 if !want.is_finite() || want.abs() > f64::from(f32::MAX) => {
+                    f64::from(*want as f32)
+                }
+                _ => *want,
+            };
+            let same = *got == want || got.is_nan() && want.is_nan();
+            let error = if same { 0.0 } else { (got - want).abs() / want.abs().max(1.0) };
+            let error = if error.is_nan() { f64::INFINITY } else { error };
+            if error > worst.0 {
+                worst = (error, format!("element {i}: got {got}, want {want}"));
+            }
+        }
+    }
+    worst
+}
+
+fn check(float: DType, cpu: impl Fn() -> Cpu) {
+    let mut failures = Vec::new();
+    for case in all_cases(float).into_iter().filter(is_ready) {
+        let inputs = encoded(&case.graph, &case.inputs);
+        match run_bytes(cpu(), true, &case.graph, &inputs, &case.outputs) {
+            Err(e) => failures.push(format!("{}: {e}", case.name)),
+            Ok(got) => {
+                let dtype = case.graph.desc(case.outputs[0]).dtype;
+                let (error, place) = worst(&case, &got);
+                let limit = case.op.info().tolerance(float);
+                if error > limit {
+                    failures
+                        .push(format!("{} ({dtype}): {error:e} > {limit:e}, {place}", case.name));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn f32_within_the_table() {
+    check(DType::F32, || Cpu::new(1));
+}
+
+#[test]
+fn f64_within_the_table() {
+    check(DType::F64, || Cpu::new(1));
+}
+
+/// IEEE leaves the sign and payload of a NaN open, and so do processors: every NaN becomes the same one.
+fn plain_nan(graph: &Graph, node: NodeId, bytes: &mut [u8]) {
+    let dtype = graph.desc(node).dtype;
+    for b in bytes.chunks_exact_mut(dtype.bytes()).filter(|b| element(dtype, b).is_nan()) {
+        b.fill(0xff);
+    }
+}
+
+/// Bytes of all cases under one way of running.
+fn all_bytes(cpu: impl Fn() -> Cpu, fuse: bool) -> Vec<(String, Vec<Vec<u8>>)> {
+    let mut out = Vec::new();
+    for float in [DType::F32, DType::F64] {
+        for case in all_cases(float).into_iter().filter(is_ready) {
+            let inputs = encoded(&case.graph, &case.inputs);
+            let got = run_bytes(cpu(), fuse, &case.graph, &inputs, &case.outputs);
+            let mut got = got.unwrap_or_else(|e| panic!("{}: {e}", case.name));
+            for (node, bytes) in case.outputs.iter().zip(&mut got) {
+                plain_nan(&case.graph, *node, bytes);
+            }
+            out.push((format!("{} {float}", case.name), got));
+        }
+    }
+    out
+}
+
+#[test]
+fn threads_vectors_and_fusion_do_not_show() {
+    let base = all_bytes(|| Cpu::new(1), true);
+    let ways = [
+        ("2 threads", all_bytes(|| Cpu::new(2), true)),
+        ("3 threads", all_bytes(|| Cpu::new(3), true)),
+        ("unfused", all_bytes(|| Cpu::new(1), false)),
+        ("portable", all_bytes(|| Cpu::new(1).at_level(Level::Portable), true)),
+        ("avx2", all_bytes(|| Cpu::new(1).at_level(Level::Avx2), true)),
+    ];
+    for (way, other) in ways {
+        for ((name, a), (_, b)) in base.iter().zip(&other) {
+            assert_eq!(a, b, "{name}: {way}");
+        }
+    }
+}
