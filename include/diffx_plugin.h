@@ -464,6 +464,7 @@ struct dfx_host {                        /* outlives every instance created with
     const dfx_build_api *build;
     void       *(DFX_CALL *alloc)(const dfx_host *h, size_t size, size_t align);              /* [any-thread] */
     void        (DFX_CALL *free)(const dfx_host *h, void *p, size_t size, size_t align);      /* [any-thread] */
+    /* level: 0 error, 1 warning, 2 information, 3 debugging */
     void        (DFX_CALL *log)(const dfx_host *h, int32_t level, const char *message);       /* [any-thread] */
     const void *(DFX_CALL *extension)(const dfx_host *h, const char *id);  /* "org.x.name/1", NULL if unknown */
     const void *reserved;
@@ -785,7 +786,7 @@ struct dfx_factory {
     const char *id;                      /* "org.example.dit", stable forever                */
     const char *summary;                 /* one line                                         */
     const char *config_schema;           /* JSON schema, or NULL                             */
-    /* config_json is "{}" when the host gave none. Unknown keys are an error unless they start with "x-". */
+    /* config_json is "{}" when the host gave none; *out is never NULL on success. Unknown keys are an error unless they start with "x-". */
     dfx_status (DFX_CALL *create)(const dfx_factory *self, const dfx_host *host,
                                   const char *config_json, void **out, dfx_error *err);
     void       (DFX_CALL *destroy)(void *instance);
@@ -827,6 +828,123 @@ DFX_STATIC_ASSERT(host_prefix, offsetof(dfx_host, ctx) == 8);
 #endif
 #define DFX_PLUGIN_HEADER DFX_PLUGIN_MAGIC, DFX_PLUGIN_ABI_MAJOR, DFX_PLUGIN_ABI_MINOR, \
                           (uint32_t)sizeof(dfx_plugin), 0, DFX_PLUGIN_LAYOUT
+
+/* ----------------------------------------------------------------- helpers
+ * Source sugar, no part of the ABI: define DFX_HELPERS before including. `e` is
+ * host->graph. C evaluates arguments in any order: give results that draw or
+ * declare names of their own before you combine them. */
+#ifdef DFX_HELPERS
+#if defined(__GNUC__) || defined(__clang__)
+#  define DFX_HELPER static __attribute__((unused))
+#else
+#  define DFX_HELPER static
+#endif
+
+DFX_HELPER dfx_node dfx_emit(const dfx_graph_api *e, dfx_graph *g, dfx_op op, const dfx_node *in, uint32_t n_in,
+                             const dfx_attr *attr, uint32_t n_attr) {
+    dfx_call c;
+    c.struct_size = (uint32_t)sizeof(c);
+    c.op = op;
+    c.in = in;
+    c.attr = attr;
+    c.out = NULL;
+    c.reserved_ptr = NULL;
+    c.n_in = n_in;
+    c.n_attr = n_attr;
+    c.n_out = 0;
+    c.reserved = 0;
+    return e->emit(g, &c);
+}
+DFX_HELPER dfx_node dfx_emit1(const dfx_graph_api *e, dfx_graph *g, dfx_op op, dfx_node a) {
+    return dfx_emit(e, g, op, &a, 1, NULL, 0);
+}
+DFX_HELPER dfx_node dfx_emit2(const dfx_graph_api *e, dfx_graph *g, dfx_op op, dfx_node a, dfx_node b) {
+    dfx_node in[2];
+    in[0] = a;
+    in[1] = b;
+    return dfx_emit(e, g, op, in, 2, NULL, 0);
+}
+
+DFX_HELPER dfx_attr dfx_attr_int(uint32_t key, int64_t i) {
+    dfx_attr a;
+    a.key = key;
+    a.count = 0;
+    a.i = i;
+    a.f = 0.0;
+    a.p = NULL;
+    a.reserved = NULL;
+    return a;
+}
+DFX_HELPER dfx_attr dfx_attr_float(uint32_t key, double f) {
+    dfx_attr a = dfx_attr_int(key, 0);
+    a.f = f;
+    return a;
+}
+DFX_HELPER dfx_attr dfx_attr_ints(uint32_t key, const int64_t *p, uint32_t count) {
+    dfx_attr a = dfx_attr_int(key, 0);
+    a.p = p;
+    a.count = count;
+    return a;
+}
+
+#define DFX_UNARY(name, op) \
+    DFX_HELPER dfx_node dfx_##name(const dfx_graph_api *e, dfx_graph *g, dfx_node a) { return dfx_emit1(e, g, op, a); }
+#define DFX_BINARY(name, op) \
+    DFX_HELPER dfx_node dfx_##name(const dfx_graph_api *e, dfx_graph *g, dfx_node a, dfx_node b) { \
+        return dfx_emit2(e, g, op, a, b); \
+    }
+DFX_UNARY(neg, DFX_OP_NEG)
+DFX_UNARY(square, DFX_OP_SQUARE)
+DFX_UNARY(sqrt, DFX_OP_SQRT)
+DFX_UNARY(rsqrt, DFX_OP_RSQRT)
+DFX_UNARY(exp, DFX_OP_EXP)
+DFX_UNARY(log, DFX_OP_LOG)
+DFX_UNARY(tanh, DFX_OP_TANH)
+DFX_UNARY(sigmoid, DFX_OP_SIGMOID)
+DFX_UNARY(silu, DFX_OP_SILU)
+DFX_UNARY(gelu, DFX_OP_GELU)
+DFX_BINARY(add, DFX_OP_ADD)
+DFX_BINARY(sub, DFX_OP_SUB)
+DFX_BINARY(mul, DFX_OP_MUL)
+DFX_BINARY(div, DFX_OP_DIV)
+DFX_BINARY(min, DFX_OP_MIN)
+DFX_BINARY(max, DFX_OP_MAX)
+DFX_BINARY(matmul, DFX_OP_MATMUL)
+#undef DFX_UNARY
+#undef DFX_BINARY
+
+/* Standard normals of the shape [batch, dims of one sample]. */
+DFX_HELPER dfx_node dfx_normal(const dfx_graph_api *e, dfx_graph *g, const dfx_desc *sample, uint32_t purpose) {
+    int64_t shape[DFX_MAX_RANK + 1];
+    dfx_attr attr[2];
+    uint32_t i;
+    shape[0] = e->batch(g);
+    for (i = 0; i < sample->rank && i < DFX_MAX_RANK; i++) shape[i + 1] = sample->dims[i];
+    attr[0] = dfx_attr_ints(DFX_ATTR_SHAPE, shape, i + 1);
+    attr[1] = dfx_attr_int(DFX_ATTR_PURPOSE, (int64_t)purpose);
+    return dfx_emit(e, g, DFX_OP_NORMAL, NULL, 0, attr, 2);
+}
+/* Standard normals of the shape of a node, whose first axis is the batch. */
+DFX_HELPER dfx_node dfx_normal_like(const dfx_graph_api *e, dfx_graph *g, dfx_node like, uint32_t purpose) {
+    dfx_desc d;
+    dfx_attr attr[2];
+    if (e->describe(g, like, &d) != DFX_OK) return 0;
+    attr[0] = dfx_attr_ints(DFX_ATTR_SHAPE, d.dims, d.rank);
+    attr[1] = dfx_attr_int(DFX_ATTR_PURPOSE, (int64_t)purpose);
+    return dfx_emit(e, g, DFX_OP_NORMAL, NULL, 0, attr, 2);
+}
+
+/* Fills an error with a message, cut to fit; returns the status. */
+DFX_HELPER dfx_status dfx_fail(dfx_error *err, dfx_status status, const char *message) {
+    uint32_t n = 0;
+    if (err == NULL || !DFX_HAS(err, dfx_error, message)) return status;
+    for (; message[n] != 0 && n + 1 < (uint32_t)sizeof(err->message); n++) err->message[n] = message[n];
+    err->message[n] = 0;
+    err->message_len = n;
+    err->status = status;
+    return status;
+}
+#endif /* DFX_HELPERS */
 
 #ifdef __cplusplus
 }

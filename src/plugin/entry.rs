@@ -140,10 +140,12 @@ pub(super) unsafe fn check(
         }
         _ => {}
     }
-    if d.n_factories == 0 || d.n_factories > MAX_FACTORIES {
-        bail!(Format, "descriptor has {} factories, want 1 to {MAX_FACTORIES}", d.n_factories);
+    if d.n_factories > MAX_FACTORIES {
+        bail!(Format, "descriptor has {} factories, want at most {MAX_FACTORIES}", d.n_factories);
     }
-    if !mapped(d.factories.cast(), d.n_factories as usize * size_of::<*const abi::Factory>()) {
+    if d.n_factories > 0
+        && !mapped(d.factories.cast(), d.n_factories as usize * size_of::<*const abi::Factory>())
+    {
         bail!(Format, "the table of factories lies outside the plugin");
     }
     let in_file = |p: *const std::ffi::c_char, what: &str| match mapped(p.cast(), 1) {

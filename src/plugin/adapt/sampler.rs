@@ -10,6 +10,10 @@ use crate::sample::{Build, Component, RowPlan, Sampler, SamplerInfo, StepIo};
 use std::ptr;
 use std::sync::Arc;
 
+/// `DFX_SAMPLER_*`
+const CONTROL: u32 = 1;
+const PER_COMPONENT: u32 = 2;
+
 const MAX_COEFF: u32 = 1024;
 const MAX_VARIANTS: u32 = 64;
 const MAX_STEPS: usize = 1 << 20;
@@ -50,6 +54,9 @@ impl SamplerPlugin {
                     out.n_variants
                 );
             }
+            if out.flags & !(CONTROL | PER_COMPONENT) != 0 {
+                bail!(Unsupported, "flags {:#x} are not all known", out.flags);
+            }
             if !out.stochasticity.is_finite() || out.stochasticity < 0.0 {
                 bail!(Invalid, "stochasticity is {}", out.stochasticity);
             }
@@ -61,7 +68,13 @@ impl SamplerPlugin {
     }
 
     fn control(&self) -> bool {
-        self.info.flags & 1 != 0
+        self.info.flags & CONTROL != 0
+    }
+
+    /// Columns of a row in a pipeline of so many components.
+    fn columns(&self, components: usize) -> usize {
+        let per_row = if self.info.flags & PER_COMPONENT != 0 { components } else { 1 };
+        self.info.n_coeff as usize * per_row
     }
 
     fn call_plan(&self, c: &mut abi::Plan) -> Result<()> {
@@ -76,7 +89,7 @@ impl SamplerPlugin {
 impl Sampler for SamplerPlugin {
     fn info(&self, components: &[Component]) -> Result<SamplerInfo> {
         Ok(SamplerInfo {
-            n_coeff: self.info.n_coeff as usize,
+            n_coeff: self.columns(components.len()),
             n_variants: self.info.n_variants as usize,
             slots: resolve(&self.slots, components).map_err(|e| self.instance.attribute(e))?,
             control: self.control(),
@@ -90,11 +103,12 @@ impl Sampler for SamplerPlugin {
             bail!(Invalid, "plan: {levels} knots, want 2 to {MAX_STEPS} and as many per component");
         }
         let all = knots.concat();
+        let columns = self.columns(knots.len());
         let mut c = abi::Plan {
             struct_size: size_of::<abi::Plan>() as u32,
             n_steps: levels as u32 - 1,
             n_components: knots.len() as u32,
-            n_coeff: self.info.n_coeff,
+            n_coeff: columns as u32,
             n_rows: 0,
             reserved: 0,
             knots: all.as_ptr(),
@@ -103,7 +117,7 @@ impl Sampler for SamplerPlugin {
             levels: ptr::null_mut(),
         };
         self.call_plan(&mut c)?;
-        let (n_rows, n_coeff) = (c.n_rows, self.info.n_coeff as usize);
+        let (n_rows, n_coeff) = (c.n_rows, columns);
         let cells = n_rows as usize * n_coeff;
         if n_rows == 0 || n_rows > MAX_ROWS || cells > MAX_CELLS {
             return Err(self.instance.broke(format!("plan: {n_rows} rows, want 1 to {MAX_ROWS}")));
@@ -118,7 +132,7 @@ impl Sampler for SamplerPlugin {
         c.rows = rows.as_mut_ptr();
         c.variants = variants.as_mut_ptr();
         c.levels = ends.as_mut_ptr();
-        c.n_coeff = self.info.n_coeff;
+        c.n_coeff = columns as u32;
         self.call_plan(&mut c)?;
         if c.n_rows != n_rows {
             return Err(self
@@ -146,7 +160,7 @@ impl Sampler for SamplerPlugin {
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {
-        if io.slots_out.len() != io.slots.len() || io.coeff.len() != self.info.n_coeff as usize {
+        if io.slots_out.len() != io.slots.len() || io.coeff.len() != self.columns(io.x.len()) {
             bail!(
                 Invalid,
                 "step: want {} coefficients and one slot out per slot",
