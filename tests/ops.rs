@@ -4,5 +4,9 @@
 mod cases;
 #[path = "ops/gradient.rs"]
 mod gradient;
+#[path = "ops/hostile.rs"]
+mod hostile;
+#[path = "ops/rules.rs"]
+mod rules;
 #[path = "ops/shapes.rs"]
 mod shapes;

@@ -382,7 +382,8 @@ impl Graph {
         self.with_adapter(lora, &inputs, attrs, desc)
     }
 
-    /// Rank-0 `full` nodes are weak: beside another float type they are emitted again in that type.
+    /// Rank-0 `full` nodes are weak: beside another type they are emitted again in that type. Among weak ones alone, one
+    /// that is not of the graph's float type was made so on purpose and decides.
     fn adapt_scalars(&mut self, inputs: &mut [NodeId]) {
         let weak = |g: &Self, i: NodeId| {
             let n = g.node(i);
@@ -391,6 +392,10 @@ impl Graph {
         let strong = inputs
             .iter()
             .find(|i| !weak(self, **i) && self.desc(**i).dtype != DType::Bool)
+            .or_else(|| {
+                let chosen = |dtype| dtype != self.float && dtype != DType::Bool;
+                inputs.iter().find(|i| chosen(self.desc(**i).dtype))
+            })
             .map(|i| self.desc(*i).dtype);
         let Some(want) = strong else { return };
         for i in inputs.iter_mut() {

@@ -70,21 +70,19 @@ fn fold_batch(g: &mut Graph, a: NodeId, b: NodeId, c: NodeId, ta: bool) -> (Node
 /// of the others.
 fn convolution(g: &mut Graph, step: &Step<'_>) -> Vec<Option<NodeId>> {
     let (first, second, c) = (step.input(0), step.input(1), step.cotangent);
-    let mut attrs = step.node.attrs.clone();
     let dims = |g: &Graph, id: NodeId| g.desc(id).dims().to_vec();
     let (x_shape, w_shape) = match step.node.op {
         Op::Conv => (dims(g, first), dims(g, second)),
         Op::ConvInputGrad => (dims(g, step.id), dims(g, second)),
         _ => (dims(g, first), dims(g, step.id)),
     };
-    // `conv` has no shape attribute: take only the four that all three share
-    let mut plain = Attrs::NONE;
+    // what all three share; `conv` has no shape attribute
+    let mut attrs = Attrs::NONE;
     for key in [AttrKey::Stride, AttrKey::Padding, AttrKey::Dilation, AttrKey::Groups] {
-        if let Some(value) = attrs.get(key) {
-            plain.set(key, value.clone());
+        if let Some(value) = step.node.attrs.get(key) {
+            attrs.set(key, value.clone());
         }
     }
-    attrs = plain;
     let to_x = attrs.clone().with_dims(AttrKey::Shape, &x_shape);
     let to_w = attrs.clone().with_dims(AttrKey::Shape, &w_shape);
     let (by_first, by_second) = match step.node.op {

@@ -1,0 +1,113 @@
+//! What BESQ and CIR share: the squared Bessel process of any dimension delta > 0 in r = √x with clock u = sigma²
+//! (specs processes 1.2, 1.3; arXiv 2605.19391).
+//!
+//! The target √x0 R_nu(√x √x0 / sigma²), nu = delta/2 - 1, R_nu = I_{nu+1}/I_nu, is what makes
+//! `d/dr log q = (delta - 1)/r + (D - r)/sigma²` hold for D = E[target | r]: the pole at 0 stays out of the network.
+
+use diffx_plugin::{Cx, Error, Node, Precond, ProcessInfo, Result, Space, Stats};
+
+/// A dimension.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Bessel {
+    pub(crate) delta: f64,
+}
+
+impl Bessel {
+    /// sigma from 3e-3 to 10 for data of scale 1 (the range of the measurements in 1.3), scaled by √E[X0]. A mean of
+    /// 0 is that of statistics nobody has taken yet.
+    pub(crate) fn info(stats: &Stats) -> Result<ProcessInfo> {
+        let mean = stats.x_mean;
+        if !(mean >= 0.0 && mean.is_finite()) {
+            return Err(Error::invalid(format!("mean of the data is {mean}, want above 0")));
+        }
+        let scale = if mean == 0.0 { 1.0 } else { mean.sqrt() };
+        Ok(ProcessInfo {
+            space: Space::Continuous,
+            positive: true,
+            additive: false,
+            sigma_min: 3e-3 * scale,
+            sigma_max: 10.0 * scale,
+        })
+    }
+
+    const fn nu(self) -> f64 {
+        0.5 * self.delta - 1.0
+    }
+
+    /// One exact draw of √BESQ(r0²; s²).
+    ///
+    /// delta > 1: (r0 + s xi)² + s² chi²_{delta-1}, which keeps its precision at large r0/s; delta = 1: |r0 + s xi|;
+    /// below, where that split does not exist: K ~ Poisson(r0²/2s²), 2 s² Gamma(delta/2 + K).
+    pub(crate) fn draw<'b>(self, cx: &Cx<'b>, r0: Node<'b>, s: Node<'b>) -> Node<'b> {
+        if self.delta < 1.0 {
+            let k = (r0 / s).square() * 0.5;
+            let gamma = (k.poisson(cx.purpose) + 0.5 * self.delta).gamma(cx.purpose);
+            return s * (gamma * 2.0).sqrt();
+        }
+        let shifted = r0 + s * cx.normal_like(r0);
+        if self.delta == 1.0 {
+            return shifted.abs();
+        }
+        let chi2 = cx.gamma_like(0.5 * (self.delta - 1.0), r0) * 2.0;
+        (shifted.square() + s.square() * chi2).sqrt()
+    }
+
+    pub(crate) fn perturb<'b>(self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
+        let w = self.draw(cx, w0, sigma);
+        let z = w * w0 / sigma.square();
+        [w, w0 * z.bessel_ratio(self.nu())]
+    }
+
+    /// sigma √chi²_delta: the law from 0, which is that of any start at large sigma.
+    pub(crate) fn prior<'b>(self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
+        let gamma = cx.b.full(0.5 * self.delta, &cx.shape()).gamma(cx.purpose);
+        sigma * (gamma * 2.0).sqrt()
+    }
+
+    /// b = E[X0]/delta; c_skip = b/(b+σ²), c_in = 1/√(E[X0]+δσ²), weight = 1/c_out² =
+    /// 1/σ² + 1/Var(√X0) + δσ²/Var(X0). Not EDM's c_out: at large sigma the target shrinks like sd(X0)/(√δ σ).
+    pub(crate) fn precond<'b>(self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+        let Stats { x_mean, x_var, w_var, .. } = cx.stats;
+        let square = sigma.square();
+        let b = x_mean / self.delta;
+        let weight = 1.0 / square + 1.0 / w_var + square * (self.delta / x_var);
+        Precond {
+            skip: b / (square + b),
+            out: weight.rsqrt(),
+            input: (square * self.delta + x_mean).rsqrt(),
+            noise: sigma.log() * 0.25,
+            weight,
+        }
+    }
+
+    pub(crate) fn renoise<'b>(
+        self,
+        cx: &Cx<'b>,
+        w: Node<'b>,
+        sigma: Node<'b>,
+        sigma_hat: Node<'b>,
+    ) -> Node<'b> {
+        self.draw(cx, w, (sigma_hat.square() - sigma.square()).sqrt())
+    }
+
+    /// √BESQ(mu²; v): the Gaussian ancestral step in delta dimensions has this radius.
+    pub(crate) fn ancestral<'b>(self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
+        self.draw(cx, mu, v.sqrt())
+    }
+
+    /// `(delta - 1)/r + (D - r)/sigma²`, the score of r.
+    pub(crate) fn to_score<'b>(self, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        (self.delta - 1.0) / w + (d - w) / sigma.square()
+    }
+
+    /// Log density of r given r0, z = r r0/u:
+    /// `log(r/u) + nu log(r²/u) - (r - r0)²/2u + [log(e^-z I_nu(z)) - nu log z]`.
+    /// The bracket is finite down to z = 0, so a start at 0 needs no case of its own.
+    pub(crate) fn log_transition<'b>(self, w: Node<'b>, w0: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        let u = sigma.square();
+        let nu = self.nu();
+        let z = (w * w0 / u).max(1e-30);
+        let ratio = z.log_ive(nu) - z.log() * nu;
+        (w / u).log() + (w.square() / u).log() * nu - (w - w0).square() / (u * 2.0) + ratio
+    }
+}

@@ -1,0 +1,134 @@
+//! Geometric Brownian motion `dX = mu X dt + s X dW` (specs processes 1.1; arXiv 2605.19391, 2507.19003).
+//!
+//! In w = log(x / reference) - m it is Gaussian: m = (mu - s²/2) t, sigma = s √t, so m = (mu/s² - 1/2) sigma². Without
+//! `mu` the drift is s²/2 and m = 0: plain variance exploding in log price. The denoiser is D = E[log x0 | x]; the
+//! score of x itself, which has a pole at 0, is never formed.
+//!
+//! `reference` (default 1) is a fixed scale: data far from it has a mean in w that the preconditioning does not take
+//! out, so a trainer sets it to the geometric mean.
+
+use crate::gaussian;
+use core::ffi::CStr;
+use diffx_plugin::{
+    Config, Cx, FINITE, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
+    Space, Stats,
+};
+
+pub(crate) struct Gbm {
+    volatility: f64,
+    /// m = tilt sigma²
+    tilt: f64,
+    reference: f64,
+}
+
+impl Factory for Gbm {
+    const ID: &'static CStr = c"org.diffx.gbm";
+    const SUMMARY: &'static CStr = c"geometric Brownian motion: Gaussian noise on the logarithm";
+
+    fn create(config: &mut Config) -> Result<Self> {
+        let volatility = config.f64("sigma", 1.0, POSITIVE)?;
+        let tilt = match config.opt_f64("mu", FINITE)? {
+            Some(mu) => mu / (volatility * volatility) - 0.5,
+            None => 0.0,
+        };
+        let reference = config.f64("reference", 1.0, POSITIVE)?;
+        Ok(Self { volatility, tilt, reference })
+    }
+}
+
+impl Process for Gbm {
+    const FUNCTIONS: Functions = Functions::CONTINUOUS;
+    const CLOCK: bool = true;
+
+    /// 0.002 sd to 80 sd of log x0.
+    fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
+        let sd = gaussian::deviation(stats)?;
+        Ok(ProcessInfo {
+            space: Space::Continuous,
+            positive: true,
+            additive: true,
+            sigma_min: 0.002 * sd,
+            sigma_max: 80.0 * sd,
+        })
+    }
+
+    /// sigma = s √t
+    fn clock(&self, time: f64) -> f64 {
+        self.volatility * time.sqrt()
+    }
+
+    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
+        let w = x.log();
+        if self.reference == 1.0 { w } else { w - self.reference.ln() }
+    }
+
+    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        let w = if self.tilt == 0.0 { w } else { w + sigma.square() * self.tilt };
+        if self.reference == 1.0 { w.exp() } else { (w + self.reference.ln()).exp() }
+    }
+
+    fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
+        gaussian::perturb(cx, w0, sigma)
+    }
+
+    /// mean(log x0) + sigma xi
+    fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
+        sigma * cx.normal() + cx.stats.w_mean
+    }
+
+    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+        gaussian::precond(cx, sigma)
+    }
+
+    fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
+        gaussian::renoise(cx, w, s, s_hat)
+    }
+
+    fn ancestral<'b>(&self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
+        gaussian::ancestral(cx, mu, v)
+    }
+
+    fn to_score<'b>(&self, _: &Cx<'b>, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        gaussian::to_score(w, d, sigma)
+    }
+
+    fn log_transition<'b>(
+        &self,
+        _: &Cx<'b>,
+        w: Node<'b>,
+        w0: Node<'b>,
+        sigma: Node<'b>,
+    ) -> Node<'b> {
+        gaussian::log_transition(w, w0, sigma)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gbm(json: &str) -> Result<Gbm> {
+        Gbm::create(&mut Config::parse(json)?)
+    }
+
+    #[test]
+    fn drift_only_when_given() {
+        assert_eq!(gbm("{}").unwrap().tilt, 0.0);
+        let g = gbm(r#"{"mu":0.1,"sigma":0.2}"#).unwrap();
+        // m_t = (0.1 - 0.02) t and sigma² = 0.04 t
+        let t = 3.0;
+        assert!((g.tilt * g.clock(t).powi(2) - 0.08 * t).abs() < 1e-15);
+        let message = gbm(r#"{"sigma":0}"#).err().unwrap().message;
+        assert_eq!(message, "sigma is 0, want a number above 0");
+    }
+
+    #[test]
+    fn range_follows_the_data() {
+        let stats = Stats { w_var: 0.25, ..Stats::default() };
+        let info = gbm("{}").unwrap().info(&stats).unwrap();
+        assert_eq!((info.sigma_min, info.sigma_max), (0.001, 40.0));
+        let none = Stats { w_var: 0.0, ..Stats::default() };
+        let message = gbm("{}").unwrap().info(&none).unwrap_err().message;
+        assert_eq!(message, "variance of the data is 0, want above 0");
+    }
+}

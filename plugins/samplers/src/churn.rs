@@ -1,0 +1,140 @@
+//! EDM's stochastic sampler (Karras et al. 2022, algorithm 2; specs processes 0.3, guidance_samplers 4): noise is put
+//! back by the process, σ to σ̂ = (1 + γ) σ, then one Heun step from σ̂ to σ'.
+//! γ = min(churn/n, √2 - 1) while σ is in [s_min, s_max], else 0. Exact for every process with `renoise`.
+
+use crate::discrete;
+use core::ffi::CStr;
+use diffx_plugin::{
+    Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
+    purpose,
+};
+
+pub(crate) struct Churn {
+    churn: f64,
+    s_min: f64,
+    s_max: f64,
+}
+
+/// Bits of a variant: noise is put back; the step is the last, Euler's.
+const NOISE: u32 = 1;
+const LAST: u32 = 2;
+/// σ, σ̂, σ', σ'/σ̂, 1 - σ'/σ̂
+const COLUMNS: usize = 5;
+
+impl Churn {
+    fn gamma(&self, sigma: f64, steps: usize) -> f64 {
+        if sigma < self.s_min || sigma > self.s_max {
+            return 0.0;
+        }
+        (self.churn / steps as f64).min(core::f64::consts::SQRT_2 - 1.0)
+    }
+}
+
+impl Factory for Churn {
+    const ID: &'static CStr = c"org.diffx.churn";
+    const SUMMARY: &'static CStr = c"EDM's stochastic sampler: renoise, then Heun";
+
+    fn create(config: &mut Config) -> Result<Self> {
+        Ok(Self {
+            churn: config.f64("churn", 20.0, 0.0..)?,
+            s_min: config.f64("s_min", 0.0, 0.0..)?,
+            s_max: config.f64("s_max", f64::MAX, 0.0..)?,
+        })
+    }
+}
+
+impl Sampler for Churn {
+    fn info(&self) -> SamplerInfo {
+        SamplerInfo {
+            n_coeff: COLUMNS as u32,
+            per_component: true,
+            n_variants: 4,
+            slots: vec![],
+            control: false,
+            stochasticity: 1.0,
+        }
+    }
+
+    fn plan(&self, knots: &Knots<'_>) -> Result<Plan> {
+        let mut plan = Plan::default();
+        let steps = knots.steps();
+        for k in 0..steps {
+            let (mut row, mut variant) = (Vec::new(), 0);
+            for c in 0..knots.components() {
+                let (sigma, next) = (knots.of(c)[k], knots.of(c)[k + 1]);
+                let gamma = self.gamma(sigma, steps);
+                let hat = sigma * (1.0 + gamma);
+                row.extend([sigma, hat, next, next / hat, (hat - next) / hat]);
+                variant |= if gamma > 0.0 { NOISE } else { 0 };
+                variant |= if next == 0.0 { LAST } else { 0 };
+            }
+            plan.push(variant, &row);
+        }
+        Ok(plan)
+    }
+
+    fn step<'b>(&self, b: Builder<'b>, io: &mut Step<'b>) -> Result<()> {
+        let n = io.components();
+        let rows: Vec<[Node<'b>; COLUMNS]> =
+            (0..n).map(|c| core::array::from_fn(|k| io.coeff(c * COLUMNS + k))).collect();
+        let discrete: Vec<bool> = (0..n).map(|c| discrete::is_discrete(b, c)).collect();
+        // tokens are not corrupted again: they stay at their own time
+        let (mut x, mut hat) = (Vec::new(), Vec::new());
+        for c in 0..n {
+            let [sigma, sigma_hat, ..] = rows[c];
+            if discrete[c] {
+                x.push(io.x(c));
+                hat.push(sigma);
+            } else if io.variant() & NOISE != 0 {
+                x.push(b.process(c).renoise(io.x(c), sigma, sigma_hat, purpose::STEP));
+                hat.push(sigma_hat);
+            } else {
+                x.push(io.x(c));
+                hat.push(sigma_hat);
+            }
+        }
+        let d = b.denoise_at(Denoiser::OUTERMOST, &x, &hat);
+        let mut out: Vec<Node<'b>> = (0..n)
+            .map(|c| {
+                let [sigma, _, next, keep, step] = rows[c];
+                if discrete[c] {
+                    discrete::advance(b, c, x[c], d[c], sigma, next)
+                } else {
+                    keep * x[c] + step * d[c]
+                }
+            })
+            .collect();
+        let mut newest = d.clone();
+        if io.variant() & LAST == 0 {
+            let next: Vec<_> = rows.iter().map(|r| r[2]).collect();
+            newest = b.denoise_at(Denoiser::OUTERMOST, &out, &next);
+            for c in (0..n).filter(|c| !discrete[*c]) {
+                let slope = (x[c] - d[c]) / hat[c] + (out[c] - newest[c]) / next[c];
+                out[c] = x[c] + (next[c] - hat[c]) * 0.5 * slope;
+            }
+        }
+        for c in 0..n {
+            io.set_next(c, out[c]);
+            io.set_denoised(c, newest[c]);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gamma_is_capped_and_confined() {
+        let churn = |json: &str| Churn::create(&mut Config::parse(json).unwrap()).unwrap();
+        let plan = |json: &str| churn(json).plan(&Knots::new(&[4.0, 2.0, 0.0], 1)).unwrap();
+        let cap = core::f64::consts::SQRT_2;
+        assert_eq!(plan("{}").rows[..3], [4.0, 4.0 * cap, 2.0]);
+        assert_eq!(plan("{}").variants, [NOISE, NOISE | LAST]);
+        let some = plan(r#"{"churn":0.5,"s_max":3}"#);
+        assert_eq!(some.variants, [0, NOISE | LAST]);
+        assert_eq!(some.rows[..5], [4.0, 4.0, 2.0, 0.5, 0.5]);
+        assert_eq!(some.rows[6], 2.5);
+    }
+}
