@@ -126,6 +126,7 @@ impl Replay {
             bail!(Internal, "this program was planned for other rows");
         }
         check_range(p, &request)?;
+        self.session.give_up();
         self.conds.clear();
         for b in &p.buffers {
             let Some(name) = b.name.strip_prefix("cond.") else { continue };

@@ -3,6 +3,7 @@
 use super::replay::{At, Replay};
 use crate::bail;
 use crate::base::{Desc, Result};
+use crate::exec::Interrupt;
 
 /// Where a run stands and every tensor it owns.
 #[derive(Debug, Clone)]
@@ -39,8 +40,11 @@ impl At {
 }
 
 impl Replay {
-    /// Copies the run as it stands. Inside a paused plan that is the state before that plan: buffers change at its end.
-    pub fn save(&self) -> Result<Snapshot> {
+    /// Copies the run as it stands. A plan under way is finished first: inside it some buffers are old, others new.
+    pub fn save(&mut self) -> Result<Snapshot> {
+        while self.session.is_paused() {
+            self.advance(&mut || Interrupt::Continue)?;
+        }
         let mut tensors = Vec::new();
         for b in self.program.persistent() {
             let mut bytes = vec![0; b.desc.bytes()];
