@@ -130,6 +130,27 @@ impl Config {
         }
     }
 
+    /// An object of names and whole numbers in `range`, by name.
+    pub fn sizes(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<usize>,
+    ) -> Result<Vec<(String, usize)>> {
+        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+        let whole = |(name, x): (&String, &Value)| {
+            let x = x.as_u64().and_then(|x| usize::try_from(x).ok());
+            x.filter(|x| range.contains(x)).map(|x| (name.clone(), x))
+        };
+        let list: Option<Vec<_>> = value.as_object().and_then(|o| o.iter().map(whole).collect());
+        match list {
+            Some(list) => Ok(list),
+            None => {
+                let want = format!("an object of whole numbers {}", describe(&range));
+                Err(wrong(key, value, &want))
+            }
+        }
+    }
+
     /// Whether the key is given and not null; does not count as asking for it.
     pub fn has(&self, key: &str) -> bool {
         self.values.get(key).is_some_and(|v| !v.is_null())
@@ -213,6 +234,10 @@ mod tests {
         assert_eq!(message(c.f64("d", 1.0, 0.0..1.0)), "d is 9, want a number from 0 and below 1");
         assert_eq!(message(c.f64s("e", FINITE)), "e is [1,\"q\"], want a list of numbers");
         assert!(message(c.opt_str("f")).len() < 120);
+        let mut c = Config::parse(r#"{"conds":{"a":2,"b":1},"bad":{"a":0}}"#).unwrap();
+        assert_eq!(c.sizes("conds", 1..).unwrap(), [("a".into(), 2), ("b".into(), 1)]);
+        let want = "bad is {\"a\":0}, want an object of whole numbers from 1 up";
+        assert_eq!(message(c.sizes("bad", 1..)), want);
     }
 
     #[test]

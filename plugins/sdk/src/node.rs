@@ -287,10 +287,11 @@ impl<'b> Node<'b> {
         self.b.emit_ids(op::MATMUL, &[self.id, right.id], &[])
     }
 
-    /// `self W + bias`, W `[in, out]`.
+    /// `self W^T + bias`, W `[out, in]` and bias `[out]`, as frameworks store a linear layer.
     #[must_use]
     pub fn linear(self, w: Self, bias: Self) -> Self {
-        self.b.emit_ids(op::MATMUL, &[self.id, w.id, bias.id], &[])
+        let attrs = [Attr::int(attr::TRANS_B, 1)];
+        self.b.emit_ids(op::MATMUL, &[self.id, w.id, bias.id], &attrs)
     }
 
     /// `x[n, c, l]` or `[n, c, h, w]` with `w[o, c/groups, k..]` and a bias; `attrs` as in the header.
