@@ -1,0 +1,59 @@
+//! Golden rows: numbers made by independent programs (mpmath at 40 digits), reproduced here in f64 through the graph, the
+//! plugins and the CPU backend. The rows in `processes.json` beside this file make a bare clone test itself; the whole
+//! file is read from `DIFFX_GOLDEN`, or from the shared folder, where there is one.
+
+mod besq;
+mod bessel;
+mod cir;
+mod gbm;
+mod graph;
+mod rng;
+mod rows;
+
+use rows::{Row, Rows};
+
+/// Runs `check` over the rows of one process, carried and shared, and says how many there were.
+fn all(process: &str, at_least: usize, check: &dyn Fn(&Row)) {
+    for rows in [Rows::carried(), Rows::shared()].into_iter().flatten() {
+        let mut n = 0;
+        for row in rows.of(process) {
+            check(&row);
+            n += 1;
+        }
+        println!("golden {process}: {n} rows of {} agree", rows.source);
+        assert!(n >= at_least, "{}: only {n} rows for {process}", rows.source);
+    }
+}
+
+#[test]
+fn golden_rng() {
+    all("rng", 7, &rng::check);
+}
+
+#[test]
+fn golden_bessel() {
+    all("bessel", 10, &bessel::check);
+}
+
+#[test]
+fn golden_gbm() {
+    all("gbm", 6, &gbm::check);
+}
+
+#[test]
+fn golden_besq() {
+    all("besq", 19, &besq::check);
+}
+
+#[test]
+fn golden_cir() {
+    all("cir", 6, &cir::check);
+}
+
+#[test]
+fn a_wrong_number_is_seen() {
+    let rows = Rows::carried().unwrap();
+    let mut row = rows.of("gbm").next().unwrap();
+    row.expected[0] += 1e-8;
+    assert!(std::panic::catch_unwind(|| gbm::check(&row)).is_err());
+}
