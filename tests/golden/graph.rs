@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::sync::Arc;
 
 pub(crate) fn process(id: &str, config: &Value) -> Arc<dyn Process> {
-    let mut registry = Registry::new(Arc::new(|_, _| {}));
+    let mut registry = Registry::new(Box::new(|_, _| {}));
     let descriptor = std::ptr::from_ref(diffx_processes::plugin()).cast();
     // Safety: a static of a crate linked into this test.
     unsafe { registry.register(descriptor) }.unwrap();
