@@ -1,0 +1,108 @@
+//! The JSON a pipeline is made from. Every key is optional; what is not said comes from the model file.
+
+use super::setting::Setting;
+use super::strict;
+use crate::bail;
+use crate::base::{DType, Result};
+use std::collections::BTreeMap;
+
+/// A pipeline's config, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// One per component, or fewer; empty = the file's.
+    pub process: Vec<Setting>,
+    pub sampler: Option<Setting>,
+    pub grid: Option<Setting>,
+    /// None = the file's.
+    pub guidance: Option<Vec<Setting>>,
+    pub steps: Option<u32>,
+    pub sigma_min: Option<f64>,
+    pub sigma_max: Option<f64>,
+    /// f32 or f64.
+    pub dtype: DType,
+    pub batch: Option<usize>,
+    /// Network slots and the model each is taken from: a path or a carried name.
+    pub networks: BTreeMap<String, String>,
+}
+
+impl Config {
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut f = strict::parse("pipeline config", text)?;
+        let dtype = match f.text("dtype")?.as_deref() {
+            None | Some("f32") => DType::F32,
+            Some("f64") => DType::F64,
+            Some(other) => bail!(Unsupported, "pipeline config: dtype {other}, want f32 or f64"),
+        };
+        let mut networks = BTreeMap::new();
+        for (slot, value) in f.object("networks")?.unwrap_or_default() {
+            let mut n = strict::Fields::new(&slot, value)?;
+            match n.text("model")? {
+                Some(path) => networks.insert(slot.clone(), path),
+                None => bail!(Format, "pipeline config: network {slot} names no model"),
+            };
+            n.done()?;
+        }
+        if f.take("lora").is_some() {
+            bail!(Unsupported, "pipeline config: lora is not served yet");
+        }
+        let setting = |key: &str, v: Option<serde_json::Value>| {
+            v.map(|v| Setting::from_value(key, v)).transpose()
+        };
+        let guidance = f.take("guidance");
+        let out = Self {
+            process: Setting::list("process", f.take("process"))?,
+            sampler: setting("sampler", f.take("sampler"))?,
+            grid: setting("grid", f.take("grid"))?,
+            guidance: match guidance {
+                None => None,
+                some => Some(Setting::list("guidance", some)?),
+            },
+            steps: f.whole("steps", 1, 100_000)?.map(|n| n as u32),
+            sigma_min: f.number("sigma_min")?,
+            sigma_max: f.number("sigma_max")?,
+            dtype,
+            batch: f.whole("batch", 1, 1 << 20)?.map(|n| n as usize),
+            networks,
+        };
+        f.done()?;
+        Ok(out)
+    }
+}
+
+/// The setting of component `c`: its own, or the only one there is.
+pub fn pick(list: &[Setting], c: usize) -> Option<&Setting> {
+    match list {
+        [one] => Some(one),
+        many => many.get(c),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Status;
+
+    #[test]
+    fn everything_is_optional_and_nothing_is_ignored() {
+        let empty = Config::parse("").unwrap();
+        assert_eq!(empty, Config::parse("{}").unwrap());
+        assert_eq!(empty.dtype, DType::F32);
+        let full = Config::parse(
+            r#"{"process":["cir","gbm"],"sampler":"heun","grid":"log","guidance":[],"steps":8,
+                "sigma_min":0.1,"sigma_max":2,"dtype":"f64","batch":3,"networks":{"h":{"model":"h.safetensors"}}}"#,
+        )
+        .unwrap();
+        assert_eq!(full.process.len(), 2);
+        assert_eq!(full.guidance, Some(vec![]));
+        assert_eq!(full.networks["h"], "h.safetensors");
+        for (text, status) in [
+            (r#"{"step":8}"#, Status::Format),
+            (r#"{"steps":0}"#, Status::Format),
+            (r#"{"dtype":"bf16"}"#, Status::Unsupported),
+            (r#"{"batch":-1}"#, Status::Format),
+            ("[", Status::Format),
+        ] {
+            assert_eq!(Config::parse(text).unwrap_err().status, status, "{text}");
+        }
+    }
+}

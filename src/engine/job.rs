@@ -1,0 +1,343 @@
+//! One run: its state, its progress, what it gives, and how it is saved and resumed.
+//!
+//! The replay is behind a lock that whoever advances the job holds, in slices; what a host asks all the time (progress,
+//! the newest preview, results) is behind another that is never held for long.
+
+use super::pipeline::Pipeline;
+use super::{lock, saved};
+use crate::bail;
+use crate::base::{Desc, Error, Result, Status};
+use crate::exec::Interrupt;
+use crate::mem::Tensor;
+use crate::sample::{Advance, Replay, Request, Rows};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How far a job is; codes as `DFX_JOB_*`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub enum State {
+    Queued = 0,
+    Running = 1,
+    Done = 2,
+    Failed = 3,
+    Cancelled = 4,
+}
+
+impl State {
+    pub fn is_over(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct JobOptions {
+    pub seed: u64,
+    pub first_sample: u64,
+    pub n_samples: usize,
+    /// 0 = the pipeline's choice.
+    pub n_steps: u32,
+    /// 0 = no previews.
+    pub preview_every: u32,
+    /// Conditions by name.
+    pub inputs: Vec<(String, Arc<Tensor>)>,
+}
+
+/// A look at a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub state: State,
+    /// Rows run, over all batches, and how many there will be.
+    pub step: u64,
+    pub n_steps: u64,
+    pub elapsed_ns: u64,
+}
+
+/// A job of an engine.
+pub struct Job {
+    pub pipeline: Arc<Pipeline>,
+    pub(super) options: JobOptions,
+    pub(super) rows: Arc<Rows>,
+    replay: Mutex<Option<Replay>>,
+    shared: Mutex<Shared>,
+    changed: Condvar,
+    cancel: AtomicBool,
+    /// How many callers want the replay between two plans.
+    hold: AtomicUsize,
+}
+
+struct Shared {
+    state: State,
+    step: u64,
+    n_steps: u64,
+    started: Instant,
+    elapsed: Option<Duration>,
+    error: Option<Error>,
+    results: Vec<(String, Arc<Tensor>)>,
+    /// The newest preview, and whether there is one.
+    preview: Vec<(String, Desc, Vec<u8>)>,
+    shown: bool,
+}
+
+impl Job {
+    /// Takes the memory and enters the queue.
+    pub fn start(pipeline: &Arc<Pipeline>, options: JobOptions) -> Result<Arc<Self>> {
+        let job = Self::prepare(pipeline, options)?;
+        pipeline.engine.queue().push(&job);
+        Ok(job)
+    }
+
+    /// Goes on with a saved job. The pipeline must be set up as it was.
+    pub fn resume(pipeline: &Arc<Pipeline>, path: &Path) -> Result<Arc<Self>> {
+        let saved = saved::Saved::open(pipeline, path)?;
+        let job = Self::prepare(pipeline, saved.options.clone())?;
+        if let Some(replay) = lock(&job.replay).as_mut() {
+            saved.check(pipeline, &job.rows, replay.program.batch)?;
+            saved.restore(replay)?;
+        }
+        pipeline.engine.queue().push(&job);
+        Ok(job)
+    }
+
+    fn prepare(pipeline: &Arc<Pipeline>, options: JobOptions) -> Result<Arc<Self>> {
+        if options.n_samples == 0 || options.n_samples > 1 << 32 {
+            bail!(Invalid, "{} samples, want 1 to 2^32", options.n_samples);
+        }
+        let rows = pipeline.rows(options.n_steps)?;
+        let batch = pipeline.batch_for(options.n_samples)?;
+        let mut replay = pipeline.replay(&rows, batch, options.preview_every > 0)?;
+        let request = Request {
+            seed: options.seed,
+            first_sample: options.first_sample,
+            n_samples: options.n_samples,
+            preview_every: options.preview_every as usize,
+            conds: options.inputs.clone(),
+        };
+        replay.begin(&rows, request, &pipeline.nulls(), pipeline.engine.budget())?;
+        let preview = replay.preview().map(|(n, d, b)| (n.to_owned(), d, vec![0; b.len()]));
+        let preview = preview.collect();
+        let n_steps = replay.progress().1 as u64;
+        Ok(Arc::new(Self {
+            pipeline: Arc::clone(pipeline),
+            options,
+            rows,
+            replay: Mutex::new(Some(replay)),
+            shared: Mutex::new(Shared {
+                state: State::Queued,
+                step: 0,
+                n_steps,
+                started: Instant::now(),
+                elapsed: None,
+                error: None,
+                results: Vec::new(),
+                preview,
+                shown: false,
+            }),
+            changed: Condvar::new(),
+            cancel: AtomicBool::new(false),
+            hold: AtomicUsize::new(0),
+        }))
+    }
+
+    // ---- asked by the host
+
+    pub fn progress(&self) -> Progress {
+        let s = lock(&self.shared);
+        let elapsed = s.elapsed.unwrap_or_else(|| s.started.elapsed());
+        Progress {
+            state: s.state,
+            step: s.step,
+            n_steps: s.n_steps,
+            elapsed_ns: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    /// Why it failed or was cancelled.
+    pub fn error(&self) -> Option<Error> {
+        lock(&self.shared).error.clone()
+    }
+
+    pub fn cancel(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
+        self.pipeline.engine.queue().wake();
+    }
+
+    /// The host wants nothing of it any more.
+    pub fn abandon(&self) {
+        self.cancel();
+        if !self.pipeline.engine.has_thread() {
+            // nobody may come to pump again
+            let replay = lock(&self.replay).take();
+            if replay.is_some() {
+                self.end(State::Cancelled, None, Vec::new());
+            }
+            self.pipeline.engine.queue().forget_finished();
+        }
+    }
+
+    /// Waits until the job is over or the time is up; on an engine without threads, advances it here. Returns whether
+    /// it is over.
+    pub fn wait(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now().checked_add(timeout);
+        if !self.pipeline.engine.has_thread() {
+            while !self.advance(deadline) {
+                if deadline.is_some_and(|d| Instant::now() >= d) {
+                    return false;
+                }
+            }
+            self.pipeline.engine.queue().forget_finished();
+            return true;
+        }
+        let mut shared = lock(&self.shared);
+        while !shared.state.is_over() {
+            let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
+            match left {
+                Some(Duration::ZERO) => return false,
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(shared, left);
+                    shared = woken.unwrap_or_else(PoisonError::into_inner).0;
+                }
+                None => {
+                    shared = self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+        }
+        true
+    }
+
+    /// A result by name: a component, `feasible`, `log_weight`.
+    pub fn result(&self, name: &str) -> Result<Arc<Tensor>> {
+        let shared = lock(&self.shared);
+        match (shared.state, &shared.error) {
+            (State::Done, _) => {}
+            (State::Failed | State::Cancelled, Some(e)) => return Err(e.clone()),
+            (state, _) => bail!(State, "the job is {state:?}, results come when it is done"),
+        }
+        match shared.results.iter().find(|(n, _)| n == name) {
+            Some((_, tensor)) => Ok(Arc::clone(tensor)),
+            None => {
+                let names: Vec<&str> = shared.results.iter().map(|(n, _)| n.as_str()).collect();
+                bail!(NotFound, "no result named {name:?}; there are: {}", names.join(", "))
+            }
+        }
+    }
+
+    /// All results of a job that is done.
+    pub fn results(&self) -> Vec<(String, Arc<Tensor>)> {
+        lock(&self.shared).results.clone()
+    }
+
+    /// The newest preview of a component: one batch.
+    pub fn preview(&self, name: &str) -> Result<Tensor> {
+        let shared = lock(&self.shared);
+        let found = shared.preview.iter().find(|(n, _, _)| n == name);
+        match found {
+            Some((_, desc, bytes)) if shared.shown => {
+                Tensor::from_bytes(*desc, bytes, self.pipeline.engine.budget())
+            }
+            Some(_) => bail!(State, "there is no preview yet"),
+            None => bail!(NotFound, "no preview of {name:?}: was the job started with previews?"),
+        }
+    }
+
+    /// Writes the job as it stands between two plans, so that [`Job::resume`] goes on with the same bits.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        self.hold.fetch_add(1, Ordering::Acquire);
+        let out = (|| {
+            let mut replay = lock(&self.replay);
+            match replay.as_mut() {
+                Some(replay) => saved::write(self, replay, path),
+                None => bail!(State, "the job is over, there is nothing to go on with"),
+            }
+        })();
+        self.hold.fetch_sub(1, Ordering::Release);
+        out
+    }
+
+    // ---- asked by whoever drives
+
+    /// Advances until the deadline (none = the end) or until somebody wants the job. Returns whether it is over.
+    pub(super) fn advance(&self, deadline: Option<Instant>) -> bool {
+        let mut slot = lock(&self.replay);
+        let Some(replay) = slot.as_mut() else { return true };
+        self.update(|s| s.state = State::Running);
+        let mut interrupt = || {
+            if self.cancel.load(Ordering::Relaxed) {
+                Interrupt::Cancel
+            } else if self.hold.load(Ordering::Relaxed) > 0
+                || deadline.is_some_and(|d| Instant::now() >= d)
+            {
+                Interrupt::Pause
+            } else {
+                Interrupt::Continue
+            }
+        };
+        loop {
+            // between plans too: a plan may be too short to be asked
+            if interrupt() == Interrupt::Pause {
+                return false;
+            }
+            match replay.advance(&mut interrupt) {
+                Ok(Advance::Paused) => return false,
+                Ok(Advance::Done) => break,
+                Ok(Advance::Preview) => self.show(replay),
+                Ok(Advance::Stage | Advance::Row) => {}
+                Err(e) => {
+                    let cancelled = e.status == Status::Cancelled;
+                    let state = if cancelled { State::Cancelled } else { State::Failed };
+                    *slot = None; // its memory goes back
+                    drop(slot);
+                    self.end(state, Some(e), Vec::new());
+                    return true;
+                }
+            }
+            let (step, n_steps) = replay.progress();
+            self.update(|s| (s.step, s.n_steps) = (step as u64, n_steps as u64));
+        }
+        let results = replay.take_results().into_iter().map(|(n, t)| (n, Arc::new(t))).collect();
+        if let Some(replay) = slot.take() {
+            self.pipeline.leave(replay);
+        }
+        drop(slot);
+        self.end(State::Done, None, results);
+        true
+    }
+
+    /// Ends a job whose driver met a bug.
+    pub(super) fn fail(&self, e: Error) {
+        *lock(&self.replay) = None;
+        self.end(State::Failed, Some(e), Vec::new());
+    }
+
+    pub(super) fn is_held(&self) -> bool {
+        self.hold.load(Ordering::Relaxed) > 0
+    }
+
+    fn end(&self, state: State, error: Option<Error>, results: Vec<(String, Arc<Tensor>)>) {
+        self.update(|s| {
+            s.state = state;
+            s.elapsed = Some(s.started.elapsed());
+            s.error = error;
+            s.results = results;
+            if state == State::Done {
+                s.step = s.n_steps;
+            }
+        });
+        self.changed.notify_all();
+    }
+
+    fn update(&self, f: impl FnOnce(&mut Shared)) {
+        f(&mut lock(&self.shared));
+    }
+
+    fn show(&self, replay: &mut Replay) {
+        let mut shared = lock(&self.shared);
+        for ((_, _, front), (_, _, back)) in shared.preview.iter_mut().zip(replay.preview()) {
+            std::mem::swap(front, back);
+        }
+        shared.shown = true;
+    }
+}

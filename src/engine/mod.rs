@@ -1,0 +1,346 @@
+//! The engine: what a host holds. Plugins by name, models, pipelines, jobs and who drives them.
+//!
+//! Path of a job: `model` opens a file -> `pipeline` binds it to a process, guidance, sampler and grid, plans the step
+//! and knows its bytes -> `job` is one run -> `pump` advances it on a thread of ours or on the host's.
+
+mod builtin;
+pub mod carried;
+pub mod config;
+mod eval;
+pub mod job;
+pub mod manifest;
+pub mod model;
+pub mod pipeline;
+mod pump;
+mod saved;
+pub mod setting;
+mod simulate;
+mod strict;
+
+pub use job::{Job, JobOptions, Progress, State};
+pub use manifest::Manifest;
+pub use model::OpenModel;
+pub use pipeline::Pipeline;
+pub use eval::Evaluation;
+pub use setting::Setting;
+pub use simulate::Paths;
+
+use crate::base::{Error, Result, Status};
+use crate::cpu::Cpu;
+use crate::cuda;
+use crate::exec::Backend;
+use crate::mem::Budget;
+use crate::mem::arena::HostAllocator;
+use crate::plugin::{Kind, Registry, Trust};
+use crate::sample::{Grid, Guidance, Model, Process, Sampler};
+use crate::train::Objective;
+use pump::Queue;
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+/// Most log messages kept for a host that does not come to fetch them.
+const MOST_MESSAGES: usize = 1024;
+
+/// How an engine is made. The default is a CPU engine with its own thread and no cap.
+#[derive(Default)]
+pub struct Options {
+    /// Never spawn a thread; the host calls [`Engine::pump`].
+    pub no_threads: bool,
+    pub load_plugins: bool,
+    /// Also load the files of `DIFFX_PLUGIN_PATH`.
+    pub env_plugins: bool,
+    /// Bytes of host memory; 0 = no cap.
+    pub arena_bytes: u64,
+    /// 0 = as many as the machine has cores.
+    pub threads: usize,
+    /// `cpu`, `cuda:0`; empty = the best there is.
+    pub device: String,
+    pub allocator: Option<HostAllocator>,
+    pub log: Option<LogSink>,
+    /// The sink may be called on any thread, at once; else messages wait for a call of the host.
+    pub log_anywhere: bool,
+}
+
+/// Where messages go: level (0 error, 1 warning, 2 information, 3 debugging) and text.
+pub type LogSink = Arc<dyn Fn(i32, &str) + Send + Sync>;
+
+/// Everything hangs off this; nothing is global.
+pub struct Engine {
+    budget: Arc<Budget>,
+    backend: Arc<dyn Backend>,
+    registry: RwLock<Registry>,
+    queue: Arc<Queue>,
+    worker: Mutex<Option<std::thread::JoinHandle<()>>>,
+    log: Arc<Messages>,
+    load_plugins: bool,
+    poisoned: AtomicBool,
+}
+
+impl Engine {
+    pub fn new(options: Options) -> Result<Arc<Self>> {
+        let log = Arc::new(Messages {
+            sink: options.log,
+            anywhere: options.log_anywhere,
+            waiting: Mutex::new(VecDeque::new()),
+        });
+        let backend = backend(&options.device, options.no_threads, options.threads)?;
+        let to = Arc::clone(&log);
+        let mut registry = Registry::new(Box::new(move |level, text| to.put(level, text)));
+        builtin::register(&mut registry)?;
+        let queue = Arc::new(Queue::default());
+        let worker = if options.no_threads { None } else { Some(pump::spawn(&queue)?) };
+        let engine = Arc::new(Self {
+            budget: Budget::new(options.arena_bytes, options.allocator),
+            backend,
+            registry: RwLock::new(registry),
+            queue,
+            worker: Mutex::new(worker),
+            log,
+            load_plugins: options.load_plugins,
+            poisoned: AtomicBool::new(false),
+        });
+        if options.load_plugins && options.env_plugins && !elevated() {
+            engine.load_from_env();
+        }
+        Ok(engine)
+    }
+
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    pub fn backend(&self) -> &Arc<dyn Backend> {
+        &self.backend
+    }
+
+    // ---- jobs
+
+    /// Advances every job for about `budget_us` on this thread, then hands over log messages. Returns how many jobs
+    /// are unfinished.
+    pub fn pump(&self, budget_us: u64) -> usize {
+        let left = self.queue.pump(budget_us);
+        self.deliver_log();
+        left
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Whether jobs advance without the host.
+    pub fn has_thread(&self) -> bool {
+        lock(&self.worker).is_some()
+    }
+
+    // ---- faults
+
+    /// A bug of ours showed: nothing is promised any more but that objects can be released.
+    pub fn poison(&self) {
+        self.poisoned.store(true, Ordering::Relaxed);
+    }
+
+    pub fn check(&self) -> Result<()> {
+        if self.poisoned.load(Ordering::Relaxed) {
+            return Err(Error::new(
+                Status::State,
+                "the engine met a bug of its own earlier; release it and make another",
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn message(&self, level: i32, text: &str) {
+        self.log.put(level, text);
+    }
+
+    /// Gives waiting log messages to the sink, on this thread.
+    pub fn deliver_log(&self) {
+        self.log.deliver();
+    }
+
+    // ---- plugins
+
+    /// Registers a descriptor that is linked into the host program.
+    ///
+    /// # Safety
+    /// `descriptor` must point to a `dfx_plugin` that, with all it points to, lives unchanged until the process ends.
+    pub unsafe fn register(&self, descriptor: *const c_void) -> Result<u32> {
+        // Safety: as the caller promised.
+        unsafe { self.plugins_mut().register(descriptor) }
+    }
+
+    pub fn load(&self, path: &Path, sha256: Option<&str>) -> Result<u32> {
+        let trust = Trust { allowed: self.load_plugins, sha256 };
+        self.plugins_mut().load(path, &trust)
+    }
+
+    /// Kind, id, summary and config schema of every factory, as JSON objects.
+    pub fn factories(&self) -> Vec<String> {
+        let registry = self.plugins();
+        let mut out = Vec::new();
+        for f in registry.factories() {
+            let schema: Option<Value> =
+                f.config_schema().map(|s| serde_json::from_str(s).unwrap_or_else(|_| s.into()));
+            let json = serde_json::json!({
+                "kind": f.kind().name(),
+                "id": f.id(),
+                "plugin": f.plugin(),
+                "summary": f.summary(),
+                "config_schema": schema,
+            });
+            out.push(json.to_string());
+        }
+        out
+    }
+
+    /// Every plugin with its factories.
+    pub fn plugins_json(&self) -> Value {
+        self.plugins().list()
+    }
+
+    pub fn model(&self, s: &Setting) -> Result<Arc<dyn Model>> {
+        self.plugins().model(&s.id, &s.value())
+    }
+
+    pub fn process(&self, s: &Setting) -> Result<Arc<dyn Process>> {
+        self.plugins().process(&s.id, &s.value())
+    }
+
+    pub fn guidance(&self, s: &Setting) -> Result<Arc<dyn Guidance>> {
+        self.plugins().guidance(&s.id, &s.value())
+    }
+
+    pub fn sampler(&self, s: &Setting) -> Result<Arc<dyn Sampler>> {
+        self.plugins().sampler(&s.id, &s.value())
+    }
+
+    pub fn grid(&self, s: &Setting) -> Result<Arc<dyn Grid>> {
+        self.plugins().grid(&s.id, &s.value())
+    }
+
+    pub fn objective(&self, s: &Setting) -> Result<Arc<dyn Objective>> {
+        self.plugins().objective(&s.id, &s.value())
+    }
+
+    /// The setting with its full id.
+    pub fn resolve(&self, kind: Kind, s: &Setting) -> Result<Setting> {
+        let factory = self.plugins().resolve(kind, &s.id)?;
+        Ok(Setting { id: factory.id().to_owned(), config: s.config.clone() })
+    }
+
+    /// Full ids everywhere in a description.
+    pub fn canonical(&self, m: &mut Manifest) -> Result<()> {
+        m.model = self.resolve(Kind::Model, &m.model)?;
+        for s in m.networks.values_mut() {
+            *s = self.resolve(Kind::Model, s)?;
+        }
+        for part in &mut m.components {
+            part.process = self.resolve(Kind::Process, &part.process)?;
+        }
+        for s in &mut m.guidance {
+            *s = self.resolve(Kind::Guidance, s)?;
+        }
+        if let Some(s) = &mut m.sampler {
+            *s = self.resolve(Kind::Sampler, s)?;
+        }
+        if let Some(s) = &mut m.grid {
+            *s = self.resolve(Kind::Grid, s)?;
+        }
+        Ok(())
+    }
+
+    fn plugins(&self) -> std::sync::RwLockReadGuard<'_, Registry> {
+        // a registry that panicked half-way has at worst one plugin less
+        self.registry.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn plugins_mut(&self) -> std::sync::RwLockWriteGuard<'_, Registry> {
+        self.registry.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Loads the files of `DIFFX_PLUGIN_PATH`; a file that fails is a warning.
+    fn load_from_env(&self) {
+        let Some(list) = std::env::var_os("DIFFX_PLUGIN_PATH") else { return };
+        for path in std::env::split_paths(&list).filter(|p| !p.as_os_str().is_empty()) {
+            if let Err(e) = self.load(&path, None) {
+                self.message(1, &format!("DIFFX_PLUGIN_PATH: {e}"));
+            }
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.queue.quit();
+        if let Some(worker) = lock(&self.worker).take()
+            && worker.thread().id() != std::thread::current().id()
+        {
+            let _ = worker.join(); // it catches every panic of a job
+        }
+    }
+}
+
+/// The lock, whatever happened to an earlier holder: what these locks guard is valid after every statement.
+pub(super) fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn backend(device: &str, no_threads: bool, threads: usize) -> Result<Arc<dyn Backend>> {
+    match device {
+        "" | "cpu" => {
+            let threads = match (no_threads, threads) {
+                (true, _) => 1,
+                (false, 0) => std::thread::available_parallelism().map_or(1, usize::from),
+                (false, n) => n.min(1024),
+            };
+            Ok(Arc::new(Cpu::new(threads)))
+        }
+        other => cuda::open(other),
+    }
+}
+
+/// Whether the process runs with rights its user does not have; the environment is not trusted then.
+fn elevated() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return true };
+    let differ = |key: &str| {
+        let line = status.lines().find_map(|l| l.strip_prefix(key));
+        let ids: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+        ids.len() < 2 || ids.iter().any(|id| *id != ids[0])
+    };
+    differ("Uid:") || differ("Gid:")
+}
+
+/// Log messages on their way to the host.
+struct Messages {
+    sink: Option<LogSink>,
+    anywhere: bool,
+    waiting: Mutex<VecDeque<(i32, String)>>,
+}
+
+impl Messages {
+    fn put(&self, level: i32, text: &str) {
+        let Some(sink) = &self.sink else { return };
+        if self.anywhere {
+            sink(level, text);
+            return;
+        }
+        let mut waiting = lock(&self.waiting);
+        if waiting.len() == MOST_MESSAGES {
+            waiting.pop_front();
+        }
+        waiting.push_back((level, text.to_owned()));
+    }
+
+    fn deliver(&self) {
+        let Some(sink) = &self.sink else { return };
+        loop {
+            // not held while the host runs: it may call us
+            let Some((level, text)) = lock(&self.waiting).pop_front() else { return };
+            sink(level, &text);
+        }
+    }
+}

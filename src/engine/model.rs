@@ -1,0 +1,168 @@
+//! An open model file: its description, its networks, and its weights as they are asked for. Immutable and shared.
+
+use super::carried;
+use super::manifest::{self, Manifest};
+use super::setting::Setting;
+use super::{Engine, strict};
+use crate::bail;
+use crate::base::{DType, Result};
+use crate::graph::Weight;
+use crate::mem::Tensor;
+use crate::sample::{Component, Model, ModelInfo};
+use crate::weights::{SafeTensors, Wanted, bind};
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A model of an engine.
+pub struct OpenModel {
+    pub engine: Arc<Engine>,
+    pub manifest: Manifest,
+    file: SafeTensors,
+    /// `base` and the other networks of the file.
+    networks: BTreeMap<String, Arc<dyn Model>>,
+    info: ModelInfo,
+    tensors: Mutex<HashMap<(String, DType), Arc<Tensor>>>,
+}
+
+impl OpenModel {
+    /// Opens a file, or a carried model by its name. A path is one that has a separator or a dot.
+    pub fn open(engine: &Arc<Engine>, path: &str, config: &str) -> Result<Arc<Self>> {
+        strict::parse("model config", config)?.done()?;
+        let is_path = path.contains(['/', '\\', '.']);
+        let file = match carried::find(path) {
+            Some(bytes) if !is_path => SafeTensors::from_static(path, bytes)?,
+            None if !is_path && !Path::new(path).exists() => {
+                let names: Vec<&str> = carried::names().collect();
+                bail!(NotFound, "no file and no carried model is called {path:?}; carried: {}", names.join(", "))
+            }
+            _ => SafeTensors::open(Path::new(path))?,
+        };
+        Self::from_file(engine, file)
+    }
+
+    /// The model of a file that is open already.
+    pub fn from_file(engine: &Arc<Engine>, file: SafeTensors) -> Result<Arc<Self>> {
+        let label = file.label().to_owned();
+        let Some(text) = file.metadata().get(manifest::KEY) else {
+            bail!(Format, "{label}: no diffx model: its metadata has no entry {}", manifest::KEY);
+        };
+        let mut manifest = Manifest::parse(text).map_err(|e| e.within(&label))?;
+        let mut networks = BTreeMap::new();
+        let build = |s: &Setting| engine.model(s).map_err(|e| e.within(&label));
+        networks.insert("base".to_owned(), build(&manifest.model)?);
+        for (slot, setting) in &manifest.networks {
+            networks.insert(slot.clone(), build(setting)?);
+        }
+        let info = networks["base"].info()?; // inserted above
+        check_components(&manifest, &info).map_err(|e| e.within(&label))?;
+        engine.canonical(&mut manifest)?;
+        Ok(Arc::new(Self {
+            engine: Arc::clone(engine),
+            manifest,
+            file,
+            networks,
+            info,
+            tensors: Mutex::new(HashMap::new()),
+        }))
+    }
+
+    /// Where it came from.
+    pub fn label(&self) -> &str {
+        self.file.label()
+    }
+
+    pub fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    pub fn network(&self, slot: &str) -> Option<&Arc<dyn Model>> {
+        self.networks.get(slot)
+    }
+
+    /// Every network of the file.
+    pub fn networks(&self) -> impl Iterator<Item = (&str, &Arc<dyn Model>)> {
+        self.networks.iter().map(|(k, v)| (k.as_str(), v))
+    }
+
+    /// The state: the model's components with the sizes of the file, in the float type of the pipeline.
+    pub fn components(&self, float: DType) -> Vec<Component> {
+        let parts = self.info.components.iter().zip(&self.manifest.components);
+        parts
+            .map(|(c, p)| {
+                let dtype = if c.dtype.is_float() { float } else { c.dtype };
+                Component { dims: p.dims.clone(), dtype, ..c.clone() }
+            })
+            .collect()
+    }
+
+    /// Tensors for the weights of network `slot` of this file; everything missing is one error.
+    pub fn bind(&self, slot: &str, weights: &[&Weight]) -> Result<Vec<Arc<Tensor>>> {
+        let name = |w: &Weight| match slot {
+            "base" => w.name.clone(),
+            other => format!("{other}/{}", w.name),
+        };
+        // held while reading: a weight is read once
+        let mut known = self.tensors.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing: Vec<Wanted> = weights
+            .iter()
+            .map(|w| Wanted { name: name(w), desc: w.desc })
+            .filter(|w| known.get(&(w.name.clone(), w.desc.dtype)).is_none_or(|t| t.desc() != w.desc))
+            .collect();
+        let read = bind(&self.file, &missing, self.engine.budget())?;
+        for (want, tensor) in missing.into_iter().zip(read) {
+            known.insert((want.name, want.desc.dtype), tensor);
+        }
+        let mut out = Vec::with_capacity(weights.len());
+        for w in weights {
+            match known.get(&(name(w), w.desc.dtype)) {
+                Some(tensor) => out.push(Arc::clone(tensor)),
+                None => bail!(Internal, "weight {} was bound and is not there", w.name),
+            }
+        }
+        Ok(out)
+    }
+
+    /// The description as JSON, with a list of the tensors in the file.
+    pub fn to_json(&self) -> String {
+        let mut map: serde_json::Map<String, serde_json::Value> =
+            serde_json::from_str(&self.manifest.to_json()).unwrap_or_default();
+        let tensors = self.file.entries().iter().map(|e| {
+            serde_json::json!({"name": e.name, "dtype": e.type_name, "dims": e.dims})
+        });
+        map.insert("tensors".into(), tensors.collect());
+        map.insert("file".into(), self.label().into());
+        let conds = self.info.conds.iter().map(|c| {
+            serde_json::json!({"name": c.name, "dims": c.desc.dims(), "null": c.null_value})
+        });
+        map.insert("conds".into(), conds.collect());
+        serde_json::Value::Object(map).to_string()
+    }
+}
+
+/// The components of the file are those of its model, with every free dimension filled in.
+fn check_components(manifest: &Manifest, info: &ModelInfo) -> Result<()> {
+    if manifest.components.len() != info.components.len() {
+        bail!(
+            Format,
+            "{} components, its model has {}",
+            manifest.components.len(),
+            info.components.len()
+        );
+    }
+    for (part, c) in manifest.components.iter().zip(&info.components) {
+        let fits = part.dims.len() == c.dims.len()
+            && part.dims.iter().zip(&c.dims).all(|(p, d)| *d < 0 || p == d);
+        if part.name != c.name || !fits {
+            bail!(
+                Format,
+                "component {} {:?}, its model has {} {:?}",
+                part.name,
+                part.dims,
+                c.name,
+                c.dims
+            );
+        }
+    }
+    Ok(())
+}

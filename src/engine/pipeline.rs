@@ -1,0 +1,297 @@
+//! A model bound to a process, guidances, a sampler and a grid: everything about a run but its seed and its samples.
+//!
+//! Creating one resolves ids, makes instances, checks that they fit and that every weight is there. Memory is taken by
+//! jobs; `plan` tells how much. A finished job leaves its session here for the next one.
+
+use super::config::{self, Config};
+use super::model::OpenModel;
+use super::setting::Setting;
+use super::{Engine, lock};
+use crate::base::Result;
+use crate::exec::{SessionBuilder, WeightBinding};
+use crate::graph::Weight;
+use crate::plugin::Kind;
+use crate::sample::{
+    Component, Grid, Network, Parts, Process, Program, Replay, Rows, Sampler, knots,
+};
+use crate::{bail, fail};
+use sha2::{Digest, Sha256};
+use std::sync::{Arc, Mutex};
+
+/// Rows of a batch unless the config or the number of samples says otherwise.
+const BATCH: usize = 256;
+
+/// Steps when neither the host, the config nor the model says.
+const STEPS: u32 = 32;
+
+/// What samples with few settings of its own use.
+const SAMPLER: &str = "heun";
+const GRID: &str = "karras";
+
+/// A pipeline of an engine.
+pub struct Pipeline {
+    pub engine: Arc<Engine>,
+    pub parts: Parts,
+    sampler: Arc<dyn Sampler>,
+    grid: Arc<dyn Grid>,
+    ranges: Vec<(f64, f64)>,
+    steps: u32,
+    batch: Option<usize>,
+    sources: Vec<Source>,
+    /// All settings with full ids, as one line.
+    settings: String,
+    idle: Mutex<Option<Replay>>,
+}
+
+/// Where the weights of a network slot come from.
+struct Source {
+    slot: String,
+    model: Arc<OpenModel>,
+    /// The slot's name in that file.
+    name: String,
+}
+
+impl Pipeline {
+    pub fn new(model: &Arc<OpenModel>, config: &str) -> Result<Arc<Self>> {
+        let engine = &model.engine;
+        let config = Config::parse(config)?;
+        let float = config.dtype;
+        let components = model.components(float);
+        let stats: Vec<_> = model.manifest.components.iter().map(|p| p.stats).collect();
+
+        let mut processes = Vec::new();
+        let mut process_settings = Vec::new();
+        let mut ranges = Vec::new();
+        for (c, part) in model.manifest.components.iter().enumerate() {
+            let setting = config::pick(&config.process, c).unwrap_or(&part.process);
+            let setting = engine.resolve(Kind::Process, setting)?;
+            let process = engine.process(&setting)?;
+            ranges.push(range(&*process, &components[c], part, &config)?);
+            processes.push(process);
+            process_settings.push(setting);
+        }
+        if config.process.len() > processes.len() {
+            let n = config.process.len();
+            bail!(Invalid, "{n} processes, the model has {} components", processes.len());
+        }
+
+        let mut networks = Vec::new();
+        let mut sources = Vec::new();
+        for (slot, network) in model.networks() {
+            networks.push(Network {
+                slot: slot.to_owned(),
+                model: Arc::clone(network),
+                lora: None,
+            });
+            let source =
+                Source { slot: slot.to_owned(), model: Arc::clone(model), name: slot.to_owned() };
+            sources.push(source);
+        }
+        for (slot, path) in &config.networks {
+            let other = OpenModel::open(engine, path, "")?;
+            // a file trained as this slot carries it under its name, any other lends its base
+            let name = if other.network(slot).is_some() { slot } else { "base" };
+            let Some(network) = other.network(name).cloned() else {
+                bail!(Internal, "a model without a base network");
+            };
+            networks.retain(|n| n.slot != *slot);
+            sources.retain(|s| s.slot != *slot);
+            networks.push(Network { slot: slot.clone(), model: network, lora: None });
+            sources.push(Source { slot: slot.clone(), name: name.to_owned(), model: other });
+        }
+
+        let listed = config.guidance.as_ref().unwrap_or(&model.manifest.guidance);
+        let mut guidances = Vec::new();
+        for setting in listed {
+            let setting = engine.resolve(Kind::Guidance, setting)?;
+            let guidance = engine.guidance(&setting)?;
+            let info = guidance.info(&components)?;
+            for slot in &info.networks {
+                if !networks.iter().any(|n| n.slot == *slot) {
+                    bail!(
+                        NotFound,
+                        "guidance {} needs a network {slot}: name its model in \"networks\"",
+                        setting.id
+                    );
+                }
+            }
+            guidances.push((info.stage, setting, guidance));
+        }
+        guidances.sort_by_key(|g| g.0); // stable: within a stage as listed
+
+        let default = |id: &str| Setting::of(id);
+        let sampler = config.sampler.clone().or_else(|| model.manifest.sampler.clone());
+        let sampler = sampler.unwrap_or_else(|| default(SAMPLER));
+        let sampler = engine.resolve(Kind::Sampler, &sampler)?;
+        let grid = config.grid.clone().or_else(|| model.manifest.grid.clone());
+        let grid = engine.resolve(Kind::Grid, &grid.unwrap_or_else(|| default(GRID)))?;
+
+        let settings = serde_json::json!({
+            "manifest": model.manifest.to_json(),
+            "process": process_settings.iter().map(Setting::to_value).collect::<Vec<_>>(),
+            "guidance": guidances.iter().map(|g| g.1.to_value()).collect::<Vec<_>>(),
+            "sampler": sampler.to_value(),
+            "grid": grid.to_value(),
+            "dtype": float.name(),
+        });
+        let info = model.info();
+        let conds = info.conds.iter().cloned().map(|mut c| {
+            if c.desc.dtype.is_float() {
+                c.desc.dtype = float;
+            }
+            c
+        });
+        let pipeline = Self {
+            parts: Parts {
+                components,
+                processes,
+                stats,
+                conds: conds.collect(),
+                networks,
+                guidances: guidances.into_iter().map(|g| g.2).collect(),
+                float,
+                weight_dtype: float,
+            },
+            sampler: engine.sampler(&sampler)?,
+            grid: engine.grid(&grid)?,
+            ranges,
+            steps: config.steps.or(model.manifest.steps).unwrap_or(STEPS),
+            batch: config.batch,
+            sources,
+            settings: settings.to_string(),
+            idle: Mutex::new(None),
+            engine: Arc::clone(engine),
+        };
+        // a run of the smallest size shows what does not fit, and which weights are missing, now
+        let rows = pipeline.rows(0)?;
+        pipeline.build(&rows, 1, false)?;
+        Ok(Arc::new(pipeline))
+    }
+
+    /// Bytes a job of `n_samples` will take: its session and its results. Weights are in the model's account.
+    pub fn plan(&self, n_samples: usize, n_steps: u32, preview: bool) -> Result<u64> {
+        let rows = self.rows(n_steps)?;
+        let (program, session) = self.build(&rows, self.batch_for(n_samples)?, preview)?;
+        let mut results = 0u64;
+        for (_, b) in program.results() {
+            let per_sample = (b.desc.bytes() / program.batch) as u64;
+            results = results.saturating_add(per_sample.saturating_mul(n_samples as u64));
+        }
+        Ok(session.bytes().saturating_add(results))
+    }
+
+    /// The row table of `n_steps` steps; 0 = the pipeline's own number.
+    pub fn rows(&self, n_steps: u32) -> Result<Arc<Rows>> {
+        let n = if n_steps == 0 { self.steps } else { n_steps };
+        if n > 100_000 {
+            bail!(Invalid, "{n} steps, want at most 100000");
+        }
+        let knots = match self.grid.pilot_steps() {
+            0 => knots(&*self.grid, n, &self.ranges)?,
+            _ => bail!(Unsupported, "grids that want a pilot run are not served yet"),
+        };
+        Ok(Arc::new(Rows::new(&*self.sampler, &self.parts, &knots)?))
+    }
+
+    /// Rows of a batch for so many samples, in whole groups.
+    pub fn batch_for(&self, n_samples: usize) -> Result<usize> {
+        let batch = self.batch.unwrap_or(BATCH).min(n_samples.max(1));
+        Ok(batch.next_multiple_of(self.parts.group()?))
+    }
+
+    /// A session ready for these rows: the one the last job left, if it fits, else a new one.
+    pub fn replay(&self, rows: &Rows, batch: usize, preview: bool) -> Result<Replay> {
+        let left = lock(&self.idle).take();
+        if let Some(replay) = left {
+            let p = &replay.program;
+            if p.batch == batch && p.has_preview() == preview && p.serves(rows) {
+                return Ok(replay);
+            }
+        } // one that does not fit is dropped first: its memory may be needed
+        let (program, session) = self.build(rows, batch, preview)?;
+        Ok(Replay::new(program, session.allocate(self.engine.budget())?))
+    }
+
+    /// Takes a session back for the next job.
+    pub fn leave(&self, replay: Replay) {
+        *lock(&self.idle) = Some(replay);
+    }
+
+    /// Name and null value of each condition.
+    pub fn nulls(&self) -> Vec<(String, f64)> {
+        self.parts.conds.iter().map(|c| (c.name.clone(), c.null_value)).collect()
+    }
+
+    /// What tells this pipeline and these rows from others: a saved job is resumed by the same only.
+    pub fn fingerprint(&self, rows: &Rows, batch: usize) -> String {
+        let mut hash = Sha256::new();
+        hash.update(self.settings.as_bytes());
+        hash.update(rows.table());
+        rows.variants.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        hash.update((batch as u64).to_le_bytes());
+        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    fn build(
+        &self,
+        rows: &Rows,
+        batch: usize,
+        preview: bool,
+    ) -> Result<(Program, SessionBuilder)> {
+        let mut session = SessionBuilder::new(Arc::clone(self.engine.backend()));
+        let mut bind = |weights: &[Weight]| self.bind(weights);
+        let program = Program::new(
+            &self.parts,
+            &*self.sampler,
+            rows,
+            batch,
+            preview,
+            &mut session,
+            &mut bind,
+        )?;
+        Ok((program, session))
+    }
+
+    /// Tensors for the weights of a graph, from the files of their slots.
+    pub fn bind(&self, weights: &[Weight]) -> Result<Vec<WeightBinding>> {
+        let mut out: Vec<Option<WeightBinding>> = vec![None; weights.len()];
+        for source in &self.sources {
+            let at: Vec<usize> =
+                (0..weights.len()).filter(|i| weights[*i].slot == source.slot).collect();
+            let wanted: Vec<&Weight> = at.iter().map(|i| &weights[*i]).collect();
+            for (i, tensor) in at.into_iter().zip(source.model.bind(&source.name, &wanted)?) {
+                out[i] = Some(WeightBinding::Tensor(tensor));
+            }
+        }
+        let missing = |i: usize| {
+            fail!(NotFound, "weight {} of slot {} has no file", weights[i].name, weights[i].slot)
+        };
+        out.into_iter().enumerate().map(|(i, b)| b.ok_or_else(|| missing(i))).collect()
+    }
+}
+
+/// The levels a component is sampled between.
+fn range(
+    process: &dyn Process,
+    component: &Component,
+    part: &super::manifest::Part,
+    config: &Config,
+) -> Result<(f64, f64)> {
+    let info = process.info(&part.stats)?;
+    if info.space != component.space {
+        bail!(
+            Invalid,
+            "process {}: is {:?}, component {} is {:?}",
+            part.process.id,
+            info.space,
+            part.name,
+            component.space
+        );
+    }
+    let lo = config.sigma_min.or(part.sigma_min).unwrap_or(info.sigma_min);
+    let hi = config.sigma_max.or(part.sigma_max).unwrap_or(info.sigma_max);
+    if !(lo >= 0.0 && lo < hi && hi.is_finite()) {
+        bail!(Invalid, "component {}: levels from {lo} to {hi}, want 0 <= min < max", part.name);
+    }
+    Ok((lo, hi))
+}

@@ -1,0 +1,117 @@
+//! Who drives the jobs: a thread of ours, or the host through `pump`. Both take slices in turn, so that every job moves.
+
+use super::job::Job;
+use super::lock;
+use crate::base::{Error, Result, Status};
+use crate::fail;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How long the thread stays with one job while others wait.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// Jobs that are not over.
+#[derive(Default)]
+pub(super) struct Queue {
+    jobs: Mutex<Vec<Arc<Job>>>,
+    wake: Condvar,
+    quit: AtomicBool,
+}
+
+impl Queue {
+    pub(super) fn push(&self, job: &Arc<Job>) {
+        lock(&self.jobs).push(Arc::clone(job));
+        self.wake.notify_all();
+    }
+
+    pub(super) fn wake(&self) {
+        self.wake.notify_all();
+    }
+
+    pub(super) fn quit(&self) {
+        let _jobs = lock(&self.jobs); // a thread about to sleep sees it
+        self.quit.store(true, Ordering::Relaxed);
+        self.wake.notify_all();
+    }
+
+    /// Takes jobs that are over out of the queue.
+    pub(super) fn forget_finished(&self) {
+        // dropped after the lock: the last hold on a job may be the last on the engine
+        let over: Vec<Arc<Job>> = {
+            let mut jobs = lock(&self.jobs);
+            let (over, rest) = jobs.drain(..).partition(|j: &Arc<Job>| j.progress().state.is_over());
+            *jobs = rest;
+            over
+        };
+        drop(over);
+    }
+
+    /// Advances all jobs in turn for about `budget_us`. Returns how many are unfinished.
+    pub(super) fn pump(&self, budget_us: u64) -> usize {
+        let end = Instant::now() + Duration::from_micros(budget_us);
+        loop {
+            let jobs = lock(&self.jobs).clone();
+            let n = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
+            let share = end.saturating_duration_since(Instant::now()) / n;
+            for job in &jobs {
+                drive(job, Some((Instant::now() + share).min(end)));
+            }
+            self.forget_finished();
+            let left = lock(&self.jobs).len();
+            if left == 0 || Instant::now() >= end {
+                return left;
+            }
+        }
+    }
+}
+
+/// Starts the thread that drives the queue.
+pub(super) fn spawn(queue: &Arc<Queue>) -> Result<JoinHandle<()>> {
+    let queue = Arc::clone(queue);
+    std::thread::Builder::new()
+        .name("diffx-jobs".into())
+        .spawn(move || work(&queue))
+        .map_err(|e| fail!(NoMemory, "the system gave no thread for jobs: {e}"))
+}
+
+fn work(queue: &Queue) {
+    let mut turn = 0usize;
+    loop {
+        let (job, alone) = {
+            let mut jobs = lock(&queue.jobs);
+            while jobs.is_empty() && !queue.quit.load(Ordering::Relaxed) {
+                jobs = queue.wake.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+            }
+            if queue.quit.load(Ordering::Relaxed) {
+                return;
+            }
+            turn = (turn + 1) % jobs.len();
+            (Arc::clone(&jobs[turn]), jobs.len() == 1)
+        };
+        if job.is_held() {
+            std::thread::sleep(Duration::from_micros(200)); // somebody reads it between two plans
+            continue;
+        }
+        // alone it may stay longer, but must look up for newcomers
+        let slice = if alone { 2 * SLICE } else { SLICE };
+        if drive(&job, Some(Instant::now() + slice)) {
+            queue.forget_finished();
+        }
+    }
+}
+
+/// Advances a job; a panic in it is its failure and poisons the engine, never the caller.
+fn drive(job: &Arc<Job>, deadline: Option<Instant>) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| job.advance(deadline))) {
+        Ok(over) => over,
+        Err(panic) => {
+            std::mem::forget(panic); // dropping a payload may panic again
+            job.pipeline.engine.poison();
+            job.fail(Error::new(Status::Internal, "a bug in diffx ended the job"));
+            true
+        }
+    }
+}

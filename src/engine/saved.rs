@@ -1,0 +1,122 @@
+//! A job in a file: options, where it stands, and every tensor of the run, as safetensors written in one piece.
+
+use super::job::{Job, JobOptions};
+use super::pipeline::Pipeline;
+use super::strict;
+use crate::bail;
+use crate::base::Result;
+use crate::sample::{At, Replay, Rows};
+use crate::weights::{self, Out, SafeTensors};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const KEY: &str = "diffx_job";
+const FORMAT: u64 = 1;
+
+/// Writes a job that is between two plans.
+pub(super) fn write(job: &Job, replay: &mut Replay, path: &Path) -> Result<()> {
+    let snapshot = replay.save()?;
+    let (stage, row) = snapshot.at.encode();
+    let o = &job.options;
+    let meta = json!({
+        "format": FORMAT,
+        "fingerprint": job.pipeline.fingerprint(&job.rows, replay.program.batch),
+        // u64 as text: not every reader of JSON has 64-bit numbers
+        "seed": o.seed.to_string(),
+        "first_sample": o.first_sample.to_string(),
+        "n_samples": o.n_samples,
+        "n_steps": o.n_steps,
+        "preview_every": o.preview_every,
+        "batch": snapshot.batch,
+        "stage": stage,
+        "row": row,
+    });
+    let inputs: Vec<String> = o.inputs.iter().map(|(n, _)| format!("input.{n}")).collect();
+    let mut tensors: Vec<Out<'_>> = snapshot
+        .tensors
+        .iter()
+        .map(|(name, desc, bytes)| Out { name, desc: *desc, bytes })
+        .collect();
+    for (name, (_, t)) in inputs.iter().zip(&o.inputs) {
+        tensors.push(Out { name, desc: t.desc(), bytes: t.bytes() });
+    }
+    let metadata = BTreeMap::from([(KEY.to_owned(), meta.to_string())]);
+    weights::write(path, &metadata, &tensors)
+}
+
+/// A saved job, open.
+pub(super) struct Saved {
+    file: SafeTensors,
+    pub(super) options: JobOptions,
+    fingerprint: String,
+    batch: usize,
+    at: At,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Saved {
+    pub(super) fn open(pipeline: &Arc<Pipeline>, path: &Path) -> Result<Self> {
+        let file = SafeTensors::open(path)?;
+        let label = file.label().to_owned();
+        let Some(text) = file.metadata().get(KEY) else {
+            bail!(Format, "{label}: no saved job: its metadata has no entry {KEY}");
+        };
+        let mut f = strict::parse(&label, text)?;
+        match f.need("format")?.as_u64() {
+            Some(FORMAT) => {}
+            Some(n) => bail!(Version, "{label}: saved by format {n}, this engine reads {FORMAT}"),
+            None => bail!(Format, "{label}: format is no number"),
+        }
+        let fingerprint = f.text("fingerprint")?.unwrap_or_default();
+        let mut long = |key: &str| match f.need(key)? {
+            Value::String(s) if s.parse::<u64>().is_ok() => Ok(s.parse().unwrap_or(0)),
+            other => bail!(Format, "{label}: {key} is {other}, want a 64-bit number as text"),
+        };
+        let (seed, first_sample) = (long("seed")?, long("first_sample")?);
+        let mut whole = |key: &str, hi: u64| Ok::<u64, _>(f.whole(key, 0, hi)?.unwrap_or(0));
+        let n_samples = whole("n_samples", 1 << 32)? as usize;
+        let n_steps = whole("n_steps", 100_000)? as u32;
+        let preview_every = whole("preview_every", u64::from(u32::MAX))? as u32;
+        let batch = whole("batch", 1 << 32)? as usize;
+        let (stage, row) = (whole("stage", 4)? as u32, whole("row", 1 << 32)?);
+        f.done()?;
+        let Some(at) = At::decode(stage, row) else {
+            bail!(Format, "{label}: stage {stage} is unknown");
+        };
+        let mut inputs = Vec::new();
+        for e in file.entries() {
+            if let Some(name) = e.name.strip_prefix("input.") {
+                let tensor = file.tensor(&e.name, pipeline.engine.budget())?;
+                inputs.push((name.to_owned(), Arc::new(tensor)));
+            }
+        }
+        let options =
+            JobOptions { seed, first_sample, n_samples, n_steps, preview_every, inputs };
+        Ok(Self { file, options, fingerprint, batch, at, pipeline: Arc::clone(pipeline) })
+    }
+
+    /// The pipeline is set up as it was when the job was saved.
+    pub(super) fn check(&self, pipeline: &Pipeline, rows: &Rows, batch: usize) -> Result<()> {
+        if pipeline.fingerprint(rows, batch) != self.fingerprint {
+            bail!(
+                Invalid,
+                "{}: was saved by a pipeline with another model or other settings",
+                self.file.label()
+            );
+        }
+        Ok(())
+    }
+
+    pub(super) fn restore(&self, replay: &mut Replay) -> Result<()> {
+        let budget = self.pipeline.engine.budget();
+        replay.restore(self.batch, self.at, &mut |name, want| {
+            let tensor = self.file.tensor(name, budget)?;
+            if tensor.desc() != want {
+                bail!(Format, "{}: {name} is {}, want {want}", self.file.label(), tensor.desc());
+            }
+            Ok(tensor.bytes().to_vec())
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! JSON objects read strictly: every key is taken by somebody, is `x-...`, or is an error that names it.
+
+use crate::bail;
+use crate::base::Result;
+use serde_json::{Map, Value};
+
+/// Deepest nesting a host or a file may send; what serde_json allows too.
+const MAX_TEXT: usize = 64 << 20;
+
+/// An object being taken apart. `what` names it in errors.
+#[derive(Debug)]
+pub struct Fields {
+    what: String,
+    map: Map<String, Value>,
+}
+
+/// Parses a text that must hold one JSON object; an empty text is `{}`.
+pub fn parse(what: &str, text: &str) -> Result<Fields> {
+    if text.len() > MAX_TEXT {
+        bail!(Format, "{what}: {} bytes of JSON, want at most {MAX_TEXT}", text.len());
+    }
+    if text.trim().is_empty() {
+        return Ok(Fields { what: what.to_owned(), map: Map::new() });
+    }
+    match serde_json::from_str(text) {
+        Ok(value) => Fields::new(what, value),
+        Err(e) => bail!(Format, "{what}: no JSON: {e}"),
+    }
+}
+
+impl Fields {
+    pub fn new(what: &str, value: Value) -> Result<Self> {
+        match value {
+            Value::Object(map) => Ok(Self { what: what.to_owned(), map }),
+            other => bail!(Format, "{what}: is {}, want an object", kind(&other)),
+        }
+    }
+
+    /// Takes a value out; null counts as absent.
+    pub fn take(&mut self, key: &str) -> Option<Value> {
+        self.map.remove(key).filter(|v| !v.is_null())
+    }
+
+    pub fn need(&mut self, key: &str) -> Result<Value> {
+        match self.take(key) {
+            Some(v) => Ok(v),
+            None => bail!(Format, "{}: {key} is missing", self.what),
+        }
+    }
+
+    pub fn text(&mut self, key: &str) -> Result<Option<String>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::String(s)) => Ok(Some(s)),
+            Some(other) => {
+                bail!(Format, "{}: {key} is {}, want a text", self.what, kind(&other))
+            }
+        }
+    }
+
+    /// A finite number.
+    pub fn number(&mut self, key: &str) -> Result<Option<f64>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(v) => match v.as_f64().filter(|v| v.is_finite()) {
+                Some(n) => Ok(Some(n)),
+                None => bail!(Format, "{}: {key} is {v}, want a finite number", self.what),
+            },
+        }
+    }
+
+    /// A whole number from `lo` to `hi`.
+    pub fn whole(&mut self, key: &str, lo: u64, hi: u64) -> Result<Option<u64>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(v) => match v.as_u64().filter(|n| (lo..=hi).contains(n)) {
+                Some(n) => Ok(Some(n)),
+                None => {
+                    bail!(Format, "{}: {key} is {v}, want a whole number from {lo} to {hi}", self.what)
+                }
+            },
+        }
+    }
+
+    pub fn list(&mut self, key: &str) -> Result<Option<Vec<Value>>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Array(list)) => Ok(Some(list)),
+            Some(other) => {
+                bail!(Format, "{}: {key} is {}, want a list", self.what, kind(&other))
+            }
+        }
+    }
+
+    pub fn object(&mut self, key: &str) -> Result<Option<Map<String, Value>>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Object(map)) => Ok(Some(map)),
+            Some(other) => {
+                bail!(Format, "{}: {key} is {}, want an object", self.what, kind(&other))
+            }
+        }
+    }
+
+    /// The end: whatever nobody took is an error.
+    pub fn done(self) -> Result<()> {
+        match self.map.iter().find(|(k, v)| !k.starts_with("x-") && !v.is_null()) {
+            Some((key, _)) => bail!(Format, "{}: unknown key {key}", self.what),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The kind of a value, for people.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a truth value",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
