@@ -85,6 +85,7 @@ fn symbols(elf: &Elf<'_>) -> Result<()> {
     if usize::from(size) != SECTION_HEADER {
         bail!(Format, "has section headers of {size} bytes, want {SECTION_HEADER}");
     }
+    elf.place(table, 0, usize::from(n) * SECTION_HEADER)?;
     let section = |i: u64| elf.place(table, i * SECTION_HEADER as u64, SECTION_HEADER);
     let want = abi::PLUGIN_SYMBOL.to_bytes_with_nul();
     for i in 0..u64::from(n) {

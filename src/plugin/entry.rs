@@ -214,11 +214,6 @@ unsafe fn factory(
     let (Some(create), Some(destroy)) = (raw.create, raw.destroy) else {
         bail!(Format, "{id}: has no create or no destroy");
     };
-    for code in [create as *const c_void, destroy as *const c_void] {
-        if !mapped(code, 1) {
-            bail!(Format, "{id}: create or destroy lies outside the plugin");
-        }
-    }
     if raw.api.is_null() || !mapped(raw.api, 8) {
         bail!(Format, "{id}: has no table of functions");
     }

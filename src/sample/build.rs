@@ -440,8 +440,8 @@ impl<'a> Build<'a> {
         let built = network.model.build(self, io);
         self.graph.truncate_scopes(depth);
         self.graph.leave_slot(before);
-        self.graph.check()?; // a sticky error says more than the status that came after it
-        built?;
+        built?; // of a plugin: its sticky error, with its name before it
+        self.graph.check()?;
         if io.slots_out.len() != info.slots.len() {
             bail!(
                 Plugin,
