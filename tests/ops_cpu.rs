@@ -9,14 +9,8 @@ use cases::{Case, all_cases};
 use diffx::base::DType;
 use diffx::cpu::{Cpu, Level};
 use diffx::graph::reference::element;
-use diffx::graph::{Class, Graph, NodeId, Op};
+use diffx::graph::{Graph, NodeId};
 use once::{decoded, encoded, run_bytes};
-
-/// The other kernels are on their way.
-fn is_ready(case: &Case) -> bool {
-    matches!(case.op.class(), Class::Pointwise)
-        || matches!(case.op, Op::Reshape | Op::BroadcastTo | Op::Full)
-}
 
 /// The worst error over the outputs, relative to max(1, |want|), and where it is.
 fn worst(case: &Case, got: &[Vec<u8>]) -> (f64, String) {
@@ -45,7 +39,7 @@ fn worst(case: &Case, got: &[Vec<u8>]) -> (f64, String) {
 
 fn check(float: DType, cpu: impl Fn() -> Cpu) {
     let mut failures = Vec::new();
-    for case in all_cases(float).into_iter().filter(is_ready) {
+    for case in all_cases(float) {
         let inputs = encoded(&case.graph, &case.inputs);
         match run_bytes(cpu(), true, &case.graph, &inputs, &case.outputs) {
             Err(e) => failures.push(format!("{}: {e}", case.name)),
@@ -85,7 +79,7 @@ fn plain_nan(graph: &Graph, node: NodeId, bytes: &mut [u8]) {
 fn all_bytes(cpu: impl Fn() -> Cpu, fuse: bool) -> Vec<(String, Vec<Vec<u8>>)> {
     let mut out = Vec::new();
     for float in [DType::F32, DType::F64] {
-        for case in all_cases(float).into_iter().filter(is_ready) {
+        for case in all_cases(float) {
             let inputs = encoded(&case.graph, &case.inputs);
             let got = run_bytes(cpu(), fuse, &case.graph, &inputs, &case.outputs);
             let mut got = got.unwrap_or_else(|e| panic!("{}: {e}", case.name));

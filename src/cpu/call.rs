@@ -39,6 +39,9 @@ pub struct Call<'a> {
 impl<'a> In<'a> {
     /// The elements as `T`, which must have the size of the element type (`bool` is `u8`).
     pub fn elements<T: Pod>(&self) -> Result<&'a [T]> {
+        if self.data.is_empty() {
+            return Ok(&[]); // nothing, and that may lie anywhere
+        }
         match bytemuck::try_cast_slice(self.data) {
             Ok(s) if size_of::<T>() == self.desc.dtype.bytes() => Ok(s),
             _ => bail!(Internal, "operand {} read as {} byte elements", self.desc, size_of::<T>()),
@@ -57,6 +60,9 @@ impl<'a> In<'a> {
 impl Out<'_> {
     /// The elements as `T`, which must have the size of the element type (`bool` is `u8`).
     pub fn elements<T: Pod>(&mut self) -> Result<&mut [T]> {
+        if self.data.is_empty() {
+            return Ok(&mut []);
+        }
         match bytemuck::try_cast_slice_mut(self.data) {
             Ok(s) if size_of::<T>() == self.desc.dtype.bytes() => Ok(s),
             _ => {

@@ -7,6 +7,7 @@
 use super::fold::{self, Max};
 use super::gemm::{Gemm, View, scratch_elements};
 use super::real::Real;
+use super::scratch;
 use super::split::for_units;
 use super::wide::wide;
 use crate::base::{DType, Desc, MAX_RANK, Result};
@@ -78,7 +79,7 @@ fn typed<R: Real>(call: &mut Call<'_>) -> Result<()> {
     };
     let lead = q.desc.shape;
     let (q, k, v) = (q.elements::<R>()?, k.elements::<R>()?, v.elements::<R>()?);
-    let scratch: &mut [R] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let scratch = scratch::<R>(call.scratch)?;
     let (pool, out) = (call.pool, call.out.elements::<R>()?);
     let blocks = s.div_ceil(QUERIES);
     let start = |u: usize| (u / blocks.max(1) * s + (u % blocks.max(1) * QUERIES).min(s)) * e;

@@ -10,6 +10,7 @@
 use super::gemm::{Gemm, Panel, View, scratch_elements};
 use super::norm::widen;
 use super::real::Real;
+use super::scratch;
 use super::split::for_units;
 use crate::base::{DType, Desc, Result, Shape};
 use crate::cpu::call::Call;
@@ -133,7 +134,7 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let (n, k) = g.product(call.op);
     let m = if forward { g.outputs } else { g.channels };
     let x = call.inputs[0].elements::<R>()?;
-    let scratch: &mut [R] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let scratch = scratch::<R>(call.scratch)?;
     let (weights, scratch) = scratch.split_at_mut(descs[1].shape.elements());
     let (bias, scratch) = scratch.split_at_mut(g.groups * g.outputs);
     let has_bias = call.inputs.len() > 2;
@@ -245,7 +246,7 @@ fn weight_grad<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let (size_x, size_y, size_w) =
         (g.channels * in_plane, g.outputs * out_plane, g.outputs * g.channels * g.taps());
     let (x, y) = (call.inputs[0].elements::<R>()?, call.inputs[1].elements::<R>()?);
-    let scratch: &mut [R] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let scratch = scratch::<R>(call.scratch)?;
     let (pool, out) = (call.pool, call.out.elements::<R>()?);
     if g.images == 0 {
         out.fill(R::ZERO);

@@ -3,6 +3,7 @@
 use super::gemm::{Gemm, Panel, View, scratch_elements};
 use super::norm::widen;
 use super::real::{Real, Storage};
+use super::scratch;
 use super::split::for_units;
 use crate::base::special::normal;
 use crate::base::{DType, Desc, Result, Shape};
@@ -77,7 +78,7 @@ fn typed<R: Real, T: Storage>(call: &mut Call<'_>) -> Result<()> {
     let (left, right) = (call.inputs[0], call.inputs[1]);
     let p = Plan::of(call.attrs, left.desc, right.desc, call.out.desc)?;
     let (a, b) = (left.elements::<R>()?, right.elements::<T>()?);
-    let scratch: &mut [R] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let scratch = scratch::<R>(call.scratch)?;
     let (bias, scratch) = scratch.split_at_mut(if call.inputs.len() > 2 { p.n } else { 0 });
     if let Some(x) = call.inputs.get(2) {
         widen(x, bias)?;

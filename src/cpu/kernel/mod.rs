@@ -68,3 +68,15 @@ pub fn run(call: &mut Call<'_>) -> Result<()> {
         op => bail!(Unsupported, "{}: the CPU has no kernel for it", op.name()),
     }
 }
+
+/// The scratch as elements. An empty one may lie anywhere.
+fn scratch<T: bytemuck::Pod>(bytes: &mut [u8]) -> Result<&mut [T]> {
+    let n = bytes.len() / size_of::<T>();
+    if n == 0 {
+        return Ok(&mut []);
+    }
+    match bytemuck::try_cast_slice_mut(&mut bytes[..n * size_of::<T>()]) {
+        Ok(elements) => Ok(elements),
+        Err(e) => bail!(Internal, "scratch of {n} elements: {e}"),
+    }
+}

@@ -2,6 +2,7 @@
 
 use super::fold::{self, Sum};
 use super::real::{Real, Storage};
+use super::scratch;
 use super::split::for_rows;
 use super::wide::wide;
 use crate::bail;
@@ -51,7 +52,7 @@ fn typed<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let centred = call.op != Op::RmsNorm;
     let eps = call.attrs.float(AttrKey::Epsilon, 0.0);
     let x = call.inputs[0].elements::<R>()?;
-    let params: &mut [R] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let params = scratch::<R>(call.scratch)?;
     let channels = call.inputs.get(1).map_or(0, |p| p.desc.shape.elements());
     let (scale, rest) = params.split_at_mut(channels);
     let mut bias: &mut [R] = &mut [];

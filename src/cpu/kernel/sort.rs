@@ -2,6 +2,7 @@
 //! stable and takes no memory. NaN stands last in either direction.
 
 use super::scan::Number;
+use super::scratch;
 use super::split::for_units;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
@@ -37,7 +38,7 @@ fn typed<T: Number>(call: &mut Call<'_>) -> Result<()> {
     if n == 0 || inner == 0 {
         return Ok(());
     }
-    let scratch: &mut [u32] = bytemuck::cast_slice_mut(&mut *call.scratch);
+    let scratch = scratch::<u32>(call.scratch)?;
     let work = n * inner * (n.ilog2() as usize + 1) * 4;
     let slab = keep * inner;
     let positions = |o: usize, j: usize, order: &mut [u32]| {
