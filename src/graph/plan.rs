@@ -473,3 +473,144 @@ impl std::fmt::Display for Place {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::DType;
+
+    struct NoScratch;
+
+    impl Scratch for NoScratch {
+        fn kernel(&self, _: Op, _: &Attrs, _: &[Desc], _: Desc) -> usize {
+            0
+        }
+
+        fn program(&self, _: &Program) -> usize {
+            0
+        }
+    }
+
+    /// Plans with input i in buffer i and the outputs in buffers from 100.
+    fn planned(graph: &Graph, outputs: &[NodeId]) -> Plan {
+        let inputs: Vec<u32> = (0..graph.inputs().len() as u32).collect();
+        let outputs: Vec<_> = outputs.iter().copied().zip(100..).collect();
+        let binding = Binding { inputs: &inputs, outputs: &outputs, weights: &[] };
+        plan(graph, &binding, &NoScratch, true).unwrap()
+    }
+
+    fn square(graph: &mut Graph, name: &str) -> NodeId {
+        graph.input(name, Desc::new(DType::F32, &[8, 8]).unwrap())
+    }
+
+    fn product(graph: &mut Graph, a: NodeId, b: NodeId) -> NodeId {
+        graph.emit(Op::MatMul, &[a, b], Attrs::NONE)
+    }
+
+    #[test]
+    fn a_chain_is_one_step_without_work_memory() {
+        let mut g = Graph::new(1, DType::F32);
+        let (x, z) = (square(&mut g, "x"), square(&mut g, "z"));
+        let half = g.scalar(0.5);
+        let a = g.binary(Op::Mul, x, half);
+        let mask = g.binary(Op::Lt, a, z);
+        let b = g.emit(Op::Where, &[mask, a, z], Attrs::NONE);
+        let unused = g.unary(Op::Exp, b);
+        let wide = Attrs::NONE.with_int(AttrKey::DType, i64::from(DType::F32.code()));
+        let c = g.emit(Op::Cast, &[b], wide);
+        let plan = planned(&g, &[c]);
+        assert!(!unused.is_error());
+        assert_eq!((plan.steps.len(), plan.work_bytes), (1, 0), "{}", plan.describe());
+    }
+
+    #[test]
+    fn a_group_never_spans_a_kernel_between_its_nodes() {
+        // a + (a w): the sum needs the product, which needs a
+        let mut g = Graph::new(1, DType::F32);
+        let (x, w) = (square(&mut g, "x"), square(&mut g, "w"));
+        let a = g.unary(Op::Exp, x);
+        let m = product(&mut g, a, w);
+        let sum = g.binary(Op::Add, a, m);
+        let plan = planned(&g, &[sum]);
+        assert_eq!(plan.steps.len(), 3, "{}", plan.describe());
+    }
+
+    #[test]
+    fn a_branch_waits_for_its_only_user() {
+        // silu(x) (y w): the activation runs in the program of the product's user, not before
+        let mut g = Graph::new(1, DType::F32);
+        let (x, y, w) = (square(&mut g, "x"), square(&mut g, "y"), square(&mut g, "w"));
+        let gate = g.unary(Op::Silu, x);
+        let gate = g.unary(Op::Neg, gate);
+        let up = product(&mut g, y, w);
+        let out = g.binary(Op::Mul, gate, up);
+        let plan = planned(&g, &[out]);
+        assert_eq!((plan.steps.len(), plan.work_bytes), (2, 256), "{}", plan.describe());
+    }
+
+    #[test]
+    fn work_memory_is_that_of_the_widest_moment() {
+        let mut g = Graph::new(1, DType::F32);
+        let (mut x, w) = (square(&mut g, "x"), square(&mut g, "w"));
+        for _ in 0..50 {
+            x = product(&mut g, x, w);
+            x = g.unary(Op::Tanh, x);
+        }
+        let plan = planned(&g, &[x]);
+        assert_eq!((plan.steps.len(), plan.work_bytes), (100, 512));
+    }
+
+    #[test]
+    fn constants_are_kept_once_and_only_if_read() {
+        let mut g = Graph::new(1, DType::F32);
+        let x = square(&mut g, "x");
+        let row = Desc::new(DType::F32, &[8]).unwrap();
+        let (a, b) = (g.constant(row, &[1; 32]), g.constant(row, &[1; 32]));
+        g.constant(row, &[2; 32]);
+        let y = g.binary(Op::Add, x, a);
+        let z = g.binary(Op::Mul, y, b);
+        assert_eq!(planned(&g, &[z]).constants, [vec![1; 32]]);
+    }
+
+    #[test]
+    fn long_groups_are_cut_and_registers_are_few() {
+        let mut g = Graph::new(1, DType::F32);
+        let mut x = square(&mut g, "x");
+        for _ in 0..300 {
+            let y = g.unary(Op::Tanh, x);
+            x = g.binary(Op::Add, x, y);
+        }
+        let plan = planned(&g, &[x]);
+        assert_eq!(plan.steps.len(), 7);
+        for step in &plan.steps {
+            let Action::Program { program, .. } = &step.action else { panic!("{}", step.name) };
+            assert!(program.registers <= 4, "{}", program.registers);
+            for instr in &program.code {
+                assert!(!instr.args.contains(&program::Arg::Register(instr.register)));
+            }
+        }
+    }
+
+    #[test]
+    fn planning_a_large_graph_is_quick() {
+        // a residual chain with everything kept for a pass back: long lives, as in training
+        let mut g = Graph::new(1, DType::F32);
+        let (mut x, w) = (square(&mut g, "x"), square(&mut g, "w"));
+        let mut kept = Vec::new();
+        for _ in 0..3000 {
+            let m = product(&mut g, x, w);
+            let a = g.unary(Op::Gelu, m);
+            x = g.binary(Op::Add, x, a);
+            kept.push(x);
+        }
+        for k in kept.into_iter().rev() {
+            let m = product(&mut g, x, w);
+            x = g.binary(Op::Mul, m, k);
+        }
+        let start = std::time::Instant::now();
+        let plan = planned(&g, &[x]);
+        assert_eq!(plan.steps.len(), 12_000);
+        assert!(plan.work_bytes < 3010 * 256, "{}", plan.work_bytes);
+        assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    }
+}
