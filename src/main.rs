@@ -1,5 +1,6 @@
 //! The `diffx` command: a host like any other.
-#![allow(dead_code)]
 mod command;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    command::run()
+}

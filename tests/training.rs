@@ -106,14 +106,7 @@ fn plan(steps: u32) -> Plan {
         ema: 0.9,
         ..Optimizer::default()
     };
-    Plan {
-        steps,
-        batch: 8,
-        seed: 42,
-        optimizer,
-        drop_conditions: 0.0,
-        trained: vec!["base".into()],
-    }
+    Plan { steps, batch: 8, seed: 42, optimizer, trained: vec!["base".into()] }
 }
 
 fn training(float: DType, threads: usize, plan: Plan, values: &[f32]) -> Training {

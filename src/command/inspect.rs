@@ -1,12 +1,16 @@
 //! `diffx inspect`: what a file says about itself, and its tensors.
 
 use diffx::base::Result;
+use diffx::engine::carried;
 use diffx::weights::SafeTensors;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub fn run(path: &Path, as_json: bool) -> Result<()> {
-    let file = SafeTensors::open(path)?;
+pub fn run(path: &str, as_json: bool) -> Result<()> {
+    let file = match carried::find(path) {
+        Some(bytes) if !Path::new(path).exists() => SafeTensors::from_static(path, bytes)?,
+        _ => SafeTensors::open(Path::new(path))?,
+    };
     let metadata: serde_json::Map<String, Value> = file
         .metadata()
         .iter()

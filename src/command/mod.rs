@@ -1,3 +1,73 @@
-//! The `diffx` command.
+//! The `diffx` command: words in, files and one line out. A host like any other: everything it does goes through the
+//! engine as a C host's calls do.
 
-pub mod chart;
+mod args;
+mod chart;
+mod npy;
+mod output;
+mod progress;
+mod train;
+
+use args::{Cli, Command, Host, PluginAction};
+use clap::Parser;
+use diffx::base::{Error, Result};
+use diffx::engine::{Engine, Options};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What went wrong, and whether the words on the command line did.
+pub(crate) struct Failure {
+    error: Error,
+    usage: bool,
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self { error, usage: false }
+    }
+}
+
+/// A fault in the words themselves: exit code 2.
+pub(crate) fn usage(error: Error) -> Failure {
+    Failure { error, usage: true }
+}
+
+pub(crate) fn run() -> ExitCode {
+    let cli = Cli::parse(); // wrong words end here with code 2
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("diffx: {}", failure.error);
+            ExitCode::from(if failure.usage { 2 } else { 1 })
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
+    let host = &cli.host;
+    match cli.command {
+        Some(Command::Train(args)) => train::run(host, &args),
+        _ => Ok(()),
+    }
+}
+
+/// The engine the options ask for.
+fn engine(host: &Host) -> Result<Arc<Engine>> {
+    let engine = Engine::new(Options {
+        load_plugins: true,
+        env_plugins: true,
+        threads: host.threads,
+        device: host.device.clone(),
+        log: Some(Arc::new(|level, text| {
+            if level <= 1 {
+                eprintln!("diffx: {text}");
+            }
+        })),
+        log_anywhere: true,
+        ..Options::default()
+    })?;
+    for path in &host.plugin {
+        engine.load(path, None)?;
+    }
+    Ok(engine)
+}

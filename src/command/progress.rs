@@ -40,6 +40,15 @@ impl Progress {
         }
     }
 
+    /// A line that stays.
+    pub fn say(&self, text: &str) {
+        match self {
+            Self::Bar(bar) => bar.println(text),
+            Self::Quiet => println!("{text}"),
+            Self::Lines => {}
+        }
+    }
+
     pub fn finish(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();

@@ -88,6 +88,15 @@ impl Tensor {
         self.desc
     }
 
+    /// The same elements with other dimensions.
+    pub fn reshaped(self, dims: &[usize]) -> Result<Self> {
+        let desc = Desc::new(self.desc.dtype, dims)?;
+        if desc.bytes() != self.desc.bytes() {
+            bail!(Invalid, "tensor {} has not the elements of {desc}", self.desc);
+        }
+        Ok(Self { desc, storage: self.storage })
+    }
+
     pub fn dims(&self) -> &[usize] {
         self.desc.dims()
     }

@@ -6,7 +6,6 @@ use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::parameter::{from_bytes, to_bytes};
 use super::update::{self, Frozen, Place, Step};
-use crate::base::philox::Stream;
 use crate::base::{DType, Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, RunKey, Session, SessionBuilder};
 use crate::mem::Budget;
@@ -16,9 +15,6 @@ use crate::{bail, fail};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Purpose of the draws that choose examples without their condition; apart from those of graphs by its step range.
-const DROP: u8 = 10;
 
 /// Steps without a finite gradient in a row after which training gives up.
 const MOST_BROKEN: u32 = 50;
@@ -30,8 +26,6 @@ pub struct Plan {
     pub batch: usize,
     pub seed: u64,
     pub optimizer: Optimizer,
-    /// Share of examples that see the null conditions, for classifier-free guidance.
-    pub drop_conditions: f64,
     /// Network slots whose weights move.
     pub trained: Vec<String>,
 }
@@ -54,7 +48,6 @@ pub struct Training {
     step: Step,
     plan: Plan,
     data: Dataset,
-    nulls: Vec<f64>,
     done: u32,
     broken: u32,
     /// Inside a step: its batch is loaded and must stay.
@@ -82,13 +75,6 @@ impl Training {
                 data.len()
             );
         }
-        if !(0.0..=1.0).contains(&plan.drop_conditions) {
-            bail!(
-                Invalid,
-                "the share of dropped conditions is {}, want 0 to 1",
-                plan.drop_conditions
-            );
-        }
         let mut builder = SessionBuilder::new(backend);
         let step = update::build(
             &mut builder,
@@ -107,13 +93,11 @@ impl Training {
             session.write(place.weight, &first)?;
             session.write(place.ema, &first)?;
         }
-        let nulls = parts.conds.iter().map(|c| c.null_value).collect();
         Ok(Self {
             session,
             step,
             plan,
             data,
-            nulls,
             done: 0,
             broken: 0,
             paused: false,
@@ -217,22 +201,17 @@ impl Training {
                 }
             })
             .collect();
-        let drop = Stream { seed: self.plan.seed, purpose: DROP, step: index, ordinal: 0 };
-        let share = if other.is_some() { 0.0 } else { self.plan.drop_conditions };
-        let tables = data.x.iter().map(|t| (t, None));
-        let conds = data.cond.iter().zip(&self.nulls).map(|(t, null)| (t, Some(*null)));
+        let tables = data.x.iter().chain(&data.cond);
         let buffers = self.step.x.iter().chain(&self.step.cond);
-        for ((table, null), &buffer) in tables.chain(conds).zip(buffers) {
+        for (table, &buffer) in tables.zip(buffers) {
             self.scratch.clear();
-            for (b, &row) in rows.iter().enumerate() {
+            for &row in &rows {
                 let values = Dataset::row(table, row)?;
-                let dropped = null.filter(|_| share > 0.0 && drop.uniform_f64(b as u64) < share);
-                for &v in values {
-                    let v = dropped.unwrap_or(f64::from(v));
-                    match self.step.float {
-                        DType::F64 => self.scratch.extend_from_slice(&v.to_le_bytes()),
-                        _ => self.scratch.extend_from_slice(&(v as f32).to_le_bytes()),
+                match self.step.float {
+                    DType::F64 => {
+                        self.scratch.extend(values.iter().flat_map(|v| f64::from(*v).to_le_bytes()))
                     }
+                    _ => self.scratch.extend(values.iter().flat_map(|v| v.to_le_bytes())),
                 }
             }
             self.session.write(buffer, &self.scratch)?;
