@@ -1,6 +1,8 @@
 //! diffx: a diffusion engine to link into a program. See `ARCHITECTURE.md` for the map.
 pub mod base;
 pub mod cpu;
+pub mod cuda;
+pub mod engine;
 pub mod exec;
 pub mod graph;
 pub mod mem;

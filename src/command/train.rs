@@ -43,7 +43,10 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
         let Some(report) = trainer.advance(&mut || Interrupt::Continue)? else { continue };
         mean.add(report.loss);
         let message = format!("loss {:.4}", mean.value());
-        let line = report.step.is_multiple_of(every).then(|| line(&mut trainer, report.step, mean.value()));
+        let line = report
+            .step
+            .is_multiple_of(every)
+            .then(|| line(&mut trainer, report.step, mean.value()));
         let line = line.transpose()?;
         if let (false, Some(line)) = (host.json, &line) {
             progress.say(&format!("step {}  loss {:.4}{}", report.step, mean.value(), held(line)));
@@ -135,7 +138,11 @@ fn recipe(args: &Train) -> std::result::Result<Recipe, Failure> {
         let list = list.collect::<Result<Vec<_>>>().map_err(usage)?;
         config.insert("guidance".into(), Value::Array(list));
     }
-    for (key, value) in [("steps", args.steps.map(u64::from)), ("batch", args.batch.map(|b| b as u64)), ("seed", args.seed)] {
+    for (key, value) in [
+        ("steps", args.steps.map(u64::from)),
+        ("batch", args.batch.map(|b| b as u64)),
+        ("seed", args.seed),
+    ] {
         if let Some(value) = value {
             config.insert(key.into(), json!(value));
         }

@@ -125,8 +125,7 @@ impl Pipeline {
     ) -> Result<Vec<Tensor>> {
         let budget = self.engine.budget();
         let mut session = SessionBuilder::new(Arc::clone(self.engine.backend()));
-        let inputs: Vec<_> =
-            given.iter().map(|(n, _, t)| session.buffer(n, t.desc())).collect();
+        let inputs: Vec<_> = given.iter().map(|(n, _, t)| session.buffer(n, t.desc())).collect();
         let outputs: Vec<_> = results
             .iter()
             .map(|(n, node)| (*node, session.buffer(n, b.graph.desc(*node))))

@@ -65,9 +65,8 @@ impl Manifest {
         for (slot, value) in f.object("networks")?.unwrap_or_default() {
             networks.insert(slot.clone(), Setting::from_value(&slot, value)?);
         }
-        let optional = |key: &str, v: Option<Value>| {
-            v.map(|v| Setting::from_value(key, v)).transpose()
-        };
+        let optional =
+            |key: &str, v: Option<Value>| v.map(|v| Setting::from_value(key, v)).transpose();
         let out = Self {
             model,
             components,

@@ -7,21 +7,24 @@ mod builtin;
 pub mod carried;
 pub mod config;
 mod eval;
+mod fit;
 pub mod job;
 pub mod manifest;
 pub mod model;
 pub mod pipeline;
 mod pump;
+pub mod recipe;
 mod saved;
 pub mod setting;
 mod simulate;
 mod strict;
+pub mod trainer;
 
+pub use eval::Evaluation;
 pub use job::{Job, JobOptions, Progress, State};
 pub use manifest::Manifest;
 pub use model::OpenModel;
 pub use pipeline::Pipeline;
-pub use eval::Evaluation;
 pub use setting::Setting;
 pub use simulate::Paths;
 

@@ -34,7 +34,11 @@ impl OpenModel {
             Some(bytes) if !is_path => SafeTensors::from_static(path, bytes)?,
             None if !is_path && !Path::new(path).exists() => {
                 let names: Vec<&str> = carried::names().collect();
-                bail!(NotFound, "no file and no carried model is called {path:?}; carried: {}", names.join(", "))
+                bail!(
+                    NotFound,
+                    "no file and no carried model is called {path:?}; carried: {}",
+                    names.join(", ")
+                )
             }
             _ => SafeTensors::open(Path::new(path))?,
         };
@@ -107,7 +111,9 @@ impl OpenModel {
         let missing: Vec<Wanted> = weights
             .iter()
             .map(|w| Wanted { name: name(w), desc: w.desc })
-            .filter(|w| known.get(&(w.name.clone(), w.desc.dtype)).is_none_or(|t| t.desc() != w.desc))
+            .filter(|w| {
+                known.get(&(w.name.clone(), w.desc.dtype)).is_none_or(|t| t.desc() != w.desc)
+            })
             .collect();
         let read = bind(&self.file, &missing, self.engine.budget())?;
         for (want, tensor) in missing.into_iter().zip(read) {
@@ -127,14 +133,16 @@ impl OpenModel {
     pub fn to_json(&self) -> String {
         let mut map: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&self.manifest.to_json()).unwrap_or_default();
-        let tensors = self.file.entries().iter().map(|e| {
-            serde_json::json!({"name": e.name, "dtype": e.type_name, "dims": e.dims})
-        });
+        let tensors = self
+            .file
+            .entries()
+            .iter()
+            .map(|e| serde_json::json!({"name": e.name, "dtype": e.type_name, "dims": e.dims}));
         map.insert("tensors".into(), tensors.collect());
         map.insert("file".into(), self.label().into());
-        let conds = self.info.conds.iter().map(|c| {
-            serde_json::json!({"name": c.name, "dims": c.desc.dims(), "null": c.null_value})
-        });
+        let conds = self.info.conds.iter().map(
+            |c| serde_json::json!({"name": c.name, "dims": c.desc.dims(), "null": c.null_value}),
+        );
         map.insert("conds".into(), conds.collect());
         serde_json::Value::Object(map).to_string()
     }

@@ -232,12 +232,7 @@ impl Pipeline {
         hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
     }
 
-    fn build(
-        &self,
-        rows: &Rows,
-        batch: usize,
-        preview: bool,
-    ) -> Result<(Program, SessionBuilder)> {
+    fn build(&self, rows: &Rows, batch: usize, preview: bool) -> Result<(Program, SessionBuilder)> {
         let mut session = SessionBuilder::new(Arc::clone(self.engine.backend()));
         let mut bind = |weights: &[Weight]| self.bind(weights);
         let program = Program::new(

@@ -42,7 +42,8 @@ impl Queue {
         // dropped after the lock: the last hold on a job may be the last on the engine
         let over: Vec<Arc<Job>> = {
             let mut jobs = lock(&self.jobs);
-            let (over, rest) = jobs.drain(..).partition(|j: &Arc<Job>| j.progress().state.is_over());
+            let (over, rest) =
+                jobs.drain(..).partition(|j: &Arc<Job>| j.progress().state.is_over());
             *jobs = rest;
             over
         };

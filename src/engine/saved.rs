@@ -92,8 +92,7 @@ impl Saved {
                 inputs.push((name.to_owned(), Arc::new(tensor)));
             }
         }
-        let options =
-            JobOptions { seed, first_sample, n_samples, n_steps, preview_every, inputs };
+        let options = JobOptions { seed, first_sample, n_samples, n_steps, preview_every, inputs };
         Ok(Self { file, options, fingerprint, batch, at, pipeline: Arc::clone(pipeline) })
     }
 

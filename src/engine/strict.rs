@@ -76,7 +76,11 @@ impl Fields {
             Some(v) => match v.as_u64().filter(|n| (lo..=hi).contains(n)) {
                 Some(n) => Ok(Some(n)),
                 None => {
-                    bail!(Format, "{}: {key} is {v}, want a whole number from {lo} to {hi}", self.what)
+                    bail!(
+                        Format,
+                        "{}: {key} is {v}, want a whole number from {lo} to {hi}",
+                        self.what
+                    )
                 }
             },
         }
