@@ -435,7 +435,8 @@ typedef struct dfx_build_api {
     /* Several evaluations as one batch, so that weights are read once; out: n_evals * n_components nodes.
      * May be called several times while one step is built. */
     dfx_status (DFX_CALL *denoise)(dfx_graph *g, dfx_denoiser d, const dfx_eval *evals, uint32_t n_evals, dfx_node *out);
-    /* The preconditioned, unguided denoiser of a network slot ("base", "ref", "old", "ema", "h", ...); 0 on failure. */
+    /* The preconditioned, unguided denoiser of a network slot ("base", "ref", "old", "ema", "h", ...). A failure is
+     * sticky. The other services return theirs: a build that does without the results, which are node 0, goes on. */
     dfx_denoiser (DFX_CALL *denoiser_of)(dfx_graph *g, const char *slot);
     /* The network of a slot itself, without preconditioning: fills io->out. */
     dfx_status (DFX_CALL *network)(dfx_graph *g, const char *slot, dfx_model_io *io);

@@ -15,3 +15,4 @@ mod loading;
 mod misuse;
 mod rig;
 mod rust;
+mod services;

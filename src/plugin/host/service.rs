@@ -75,16 +75,14 @@ fn eval(b: &Build<'_>, frame: &Frame, e: &abi::Eval) -> Result<Eval> {
     Ok(Eval { phase: e.phase, x, sigma, cond })
 }
 
+/// A failure is sticky, unlike those of the other services: 0 is also the outermost denoiser.
 unsafe extern "C" fn denoiser_of(g: *mut abi::Graph, slot: *const c_char) -> u32 {
-    let mut out = 0;
-    frame::service(g, |frame, b| {
+    frame::graph(g, 0, |frame, b| {
         frame.composes("denoiser_of")?;
         // Safety: a C string, alive during this call.
         let slot = unsafe { read::name(slot, "name of a network slot") }?;
-        out = b.denoiser_of(slot)?;
-        Ok(())
-    });
-    out
+        b.denoiser_of(slot)
+    })
 }
 
 unsafe extern "C" fn network(
