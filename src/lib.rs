@@ -1,5 +1,6 @@
 //! diffx: a diffusion engine to link into a program. See `ARCHITECTURE.md` for the map.
 pub mod base;
+pub mod capi;
 pub mod cpu;
 pub mod cuda;
 pub mod engine;

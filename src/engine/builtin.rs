@@ -15,8 +15,7 @@ pub(super) fn register(registry: &mut Registry) -> Result<()> {
         diffx_grids::plugin(),
         diffx_objectives::plugin(),
     ];
-    // a family may be empty while it is being written
-    for plugin in plugins.into_iter().filter(|p| p.n_factories > 0) {
+    for plugin in plugins {
         let descriptor = std::ptr::from_ref(plugin).cast::<c_void>();
         // Safety: a static of a crate linked into this library.
         unsafe { registry.register(descriptor) }?;

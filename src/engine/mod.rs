@@ -17,7 +17,7 @@ pub mod recipe;
 mod saved;
 pub mod setting;
 mod simulate;
-mod strict;
+pub mod strict;
 pub mod trainer;
 
 pub use eval::Evaluation;
@@ -130,7 +130,7 @@ impl Engine {
         left
     }
 
-    pub(super) fn queue(&self) -> &Queue {
+    fn queue(&self) -> &Queue {
         &self.queue
     }
 
@@ -288,7 +288,7 @@ impl Drop for Engine {
 }
 
 /// The lock, whatever happened to an earlier holder: what these locks guard is valid after every statement.
-pub(super) fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

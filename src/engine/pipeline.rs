@@ -26,7 +26,7 @@ const STEPS: u32 = 32;
 
 /// What samples with few settings of its own use.
 const SAMPLER: &str = "heun";
-const GRID: &str = "karras";
+const GRID: &str = "edm";
 
 /// A pipeline of an engine.
 pub struct Pipeline {

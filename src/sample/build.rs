@@ -410,7 +410,7 @@ impl<'a> Build<'a> {
     fn lanes_for(&self, network: usize, rows: usize) -> Result<usize> {
         let info = self.parts.networks[network].model.info()?;
         let batch = self.graph.batch().max(1);
-        if !info.slots.is_empty() && rows % batch != 0 {
+        if !info.slots.is_empty() && !rows.is_multiple_of(batch) {
             bail!(Unsupported, "a model with a cache takes multiples of {batch} rows, got {rows}");
         }
         Ok(if info.slots.is_empty() { 1 } else { rows / batch })

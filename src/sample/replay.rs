@@ -297,7 +297,8 @@ impl Replay {
             }
             At::Row(i) => {
                 let every = self.request.preview_every;
-                let shows = self.program.preview.is_some() && every > 0 && (i + 1) % every == 0;
+                let shows =
+                    self.program.preview.is_some() && every > 0 && (i + 1).is_multiple_of(every);
                 self.at = if shows { At::Preview(i + 1) } else { self.after_row(i + 1)? };
                 Ok(Advance::Row)
             }
@@ -377,7 +378,7 @@ impl Replay {
 
 fn check_range(p: &Program, r: &Request) -> Result<()> {
     let group = p.group as u64;
-    if r.first_sample % group != 0 || r.n_samples as u64 % group != 0 {
+    if !r.first_sample.is_multiple_of(group) || !(r.n_samples as u64).is_multiple_of(group) {
         bail!(
             Invalid,
             "samples {} to {} do not hold whole groups of {group} particles",

@@ -11,7 +11,7 @@ use diffx::sample::{
 };
 use std::sync::Arc;
 
-pub fn normal(g: &mut Graph, like: NodeId, purpose: u8) -> NodeId {
+pub(crate) fn normal(g: &mut Graph, like: NodeId, purpose: u8) -> NodeId {
     let dims = g.desc(like).dims().to_vec();
     let attrs =
         Attrs::NONE.with_dims(AttrKey::Shape, &dims).with_int(AttrKey::Purpose, i64::from(purpose));
@@ -19,7 +19,7 @@ pub fn normal(g: &mut Graph, like: NodeId, purpose: u8) -> NodeId {
 }
 
 /// w = x, w = x0 + sigma xi.
-pub struct Additive;
+pub(crate) struct Additive;
 
 impl Process for Additive {
     fn info(&self, _: &Stats) -> Result<ProcessInfo> {
@@ -94,7 +94,7 @@ impl Process for Additive {
 }
 
 /// D = (s^2 w + sigma^2 m) / (s^2 + sigma^2) in any of the ways a network may predict it; the condition is m.
-pub struct Exact {
+pub(crate) struct Exact {
     pub predicts: Predicts,
     pub mean: f64,
     pub var: f64,
@@ -190,7 +190,7 @@ impl Model for Exact {
 }
 
 /// Heun's method on dw/dsigma = (w - D)/sigma; variant 1 is the Euler step to level 0.
-pub struct Heun;
+pub(crate) struct Heun;
 
 impl Sampler for Heun {
     fn info(&self, _: &[Component]) -> Result<SamplerInfo> {
@@ -235,7 +235,7 @@ impl Sampler for Heun {
     }
 }
 
-pub fn eval(x: NodeId, sigma: NodeId) -> Eval {
+pub(crate) fn eval(x: NodeId, sigma: NodeId) -> Eval {
     Eval { phase: 0, x: vec![x], sigma: vec![sigma], cond: None }
 }
 
@@ -246,7 +246,7 @@ fn slope(g: &mut Graph, x: NodeId, d: NodeId, s: NodeId) -> NodeId {
 
 /// Adds 1 to the state in each iteration and noise to a slot. A sample leaves row r after r + 1 + (its first state > 0)
 /// iterations, and is done early when the state passes `limit`.
-pub struct Walk {
+pub(crate) struct Walk {
     pub rows: usize,
     pub limit: f64,
 }
@@ -298,7 +298,7 @@ impl Sampler for Walk {
 }
 
 /// D = D(null) + scale (D(cond) - D(null)), two evaluations as one batch; counts its calls in a slot.
-pub struct TwoEvaluations {
+pub(crate) struct TwoEvaluations {
     pub scale: f64,
 }
 
@@ -356,7 +356,7 @@ impl Guidance for TwoEvaluations {
 }
 
 /// Every particle becomes a copy of the first of its group, and remembers who it was.
-pub struct FirstOfGroup {
+pub(crate) struct FirstOfGroup {
     pub group: usize,
 }
 
@@ -410,7 +410,7 @@ impl Guidance for FirstOfGroup {
     }
 }
 
-pub fn component(name: &str, dims: &[i64]) -> Component {
+pub(crate) fn component(name: &str, dims: &[i64]) -> Component {
     Component {
         name: name.into(),
         dtype: DType::F32,
@@ -421,7 +421,7 @@ pub fn component(name: &str, dims: &[i64]) -> Component {
 }
 
 /// A pipeline of one component `x`.
-pub fn parts(model: Exact, guidances: Vec<Arc<dyn Guidance>>) -> Parts {
+pub(crate) fn parts(model: Exact, guidances: Vec<Arc<dyn Guidance>>) -> Parts {
     let info = model.info().unwrap();
     Parts {
         components: info.components.clone(),
@@ -436,7 +436,7 @@ pub fn parts(model: Exact, guidances: Vec<Arc<dyn Guidance>>) -> Parts {
 }
 
 /// Geometric from `hi` down to `lo`, then 0.
-pub fn knots(n: usize, hi: f64, lo: f64) -> Vec<f64> {
+pub(crate) fn knots(n: usize, hi: f64, lo: f64) -> Vec<f64> {
     let mut k: Vec<f64> = (0..n).map(|i| hi * (lo / hi).powf(i as f64 / (n - 1) as f64)).collect();
     k.push(0.0);
     k

@@ -1,0 +1,82 @@
+//! What an opaque pointer of the header points to: a value behind a word that says what it is.
+
+use crate::base::Result;
+use crate::fail;
+use std::ffi::CString;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// A kind of object.
+pub trait Object {
+    const MAGIC: u64;
+    const NAME: &'static str;
+}
+
+/// The object behind a pointer.
+pub struct Handle<T> {
+    magic: AtomicU64,
+    /// How often it is held (tensors).
+    count: AtomicUsize,
+    pub(super) value: T,
+    strings: Mutex<Vec<CString>>,
+}
+
+impl<T: Object> Handle<T> {
+    /// A pointer for the host.
+    pub(super) fn make(value: T) -> *mut Self {
+        Box::into_raw(Box::new(Self {
+            magic: AtomicU64::new(T::MAGIC),
+            count: AtomicUsize::new(1),
+            value,
+            strings: Mutex::new(Vec::new()),
+        }))
+    }
+
+    /// The object, if the pointer is one of ours. A pointer that was released is a bug of the host that can be caught
+    /// only by luck.
+    ///
+    /// # Safety
+    /// `p` must be null or come from [`Handle::make`] and not be released.
+    pub(super) unsafe fn get<'a>(p: *const Self) -> Result<&'a Self> {
+        if p.is_null() || !p.is_aligned() {
+            return Err(fail!(Invalid, "{}: the pointer is {p:p}", T::NAME));
+        }
+        // Safety: as the caller promised.
+        let handle = unsafe { &*p };
+        if handle.magic.load(Ordering::Relaxed) != T::MAGIC {
+            return Err(fail!(Invalid, "{p:p} is no {}, or it was released", T::NAME));
+        }
+        Ok(handle)
+    }
+
+    /// One more holder.
+    pub(super) fn retain(&self) {
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One holder less; the last one frees it. Null is fine, and so is anything that is not ours: it is left alone.
+    ///
+    /// # Safety
+    /// As [`Handle::get`]; the pointer is not used again by this holder.
+    pub(super) unsafe fn release(p: *const Self) {
+        // Safety: as the caller promised.
+        let Ok(handle) = (unsafe { Self::get(p) }) else { return };
+        if handle.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            handle.magic.store(0, Ordering::Relaxed);
+            // Safety: from `make`, and nobody holds it any more.
+            drop(unsafe { Box::from_raw(p.cast_mut()) });
+        }
+    }
+
+    /// A string that lives as long as the object. The same text is kept once.
+    pub(super) fn keep(&self, text: String) -> *const std::ffi::c_char {
+        let text = CString::new(text).unwrap_or_default(); // JSON has no NUL
+        let mut strings = self.strings.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = strings.iter().find(|s| **s == text) {
+            return known.as_ptr();
+        }
+        let p = text.as_ptr(); // the text itself does not move with the CString
+        strings.push(text);
+        p
+    }
+}

@@ -1,0 +1,10 @@
+//! `diffx.h` in Rust: converts, calls the engine, converts back. One file per subject of the header; no logic here.
+
+pub mod engine;
+pub mod guard;
+pub mod handle;
+pub mod job;
+pub mod model;
+pub mod option;
+pub mod tensor;
+pub mod version;
