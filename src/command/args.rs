@@ -8,31 +8,31 @@ use std::path::PathBuf;
 /// Without a command: samples the model inside the program and writes diffx-sample.png and diffx-sample.csv.
 #[derive(Debug, Parser)]
 #[command(name = "diffx", disable_help_subcommand = true)]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
-    pub host: Host,
+    pub(crate) host: Host,
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub(crate) command: Option<Command>,
 }
 
 #[derive(Debug, Clone, Args)]
-pub struct Host {
+pub(crate) struct Host {
     /// Load a plugin from this absolute path (repeatable)
     #[arg(long, global = true, value_name = "FILE")]
-    pub plugin: Vec<PathBuf>,
+    pub(crate) plugin: Vec<PathBuf>,
     /// Worker threads; 0 = one per core
     #[arg(long, global = true, default_value_t = 0, hide_default_value = true)]
-    pub threads: usize,
+    pub(crate) threads: usize,
     /// cpu or cuda:N
     #[arg(long, global = true, default_value = "", hide_default_value = true)]
-    pub device: String,
+    pub(crate) device: String,
     /// Print JSON lines instead of words and bars
     #[arg(long, global = true)]
-    pub json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Draw samples of a model
     Sample(Sample),
     /// Train a model on a series
@@ -41,8 +41,8 @@ pub enum Command {
     Eval(Eval),
     /// Simulate a process exactly
     Simulate(Simulate),
-    /// List plugins, or check one
-    Plugins(Plugins),
+    /// List the plugins
+    Plugins,
     /// Check the file of a plugin in a process of its own
     Plugin {
         #[command(subcommand)]
@@ -58,133 +58,136 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct Sample {
+pub(crate) struct Sample {
     /// A file, or the name of a carried model
     #[arg(default_value = "vix")]
-    pub model: String,
+    pub(crate) model: String,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub process: Option<String>,
+    pub(crate) process: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub sampler: Option<String>,
+    pub(crate) sampler: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub grid: Option<String>,
+    pub(crate) grid: Option<String>,
     /// Repeatable; replaces those of the file
     #[arg(long, value_name = "ID[:JSON]")]
-    pub guidance: Vec<String>,
+    pub(crate) guidance: Vec<String>,
     /// Steps of the sampler
     #[arg(long)]
-    pub steps: Option<u32>,
+    pub(crate) steps: Option<u32>,
     /// How many samples
     #[arg(long, short, default_value_t = 512)]
-    pub num: usize,
+    pub(crate) num: usize,
     #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Id of the first sample; the same id gives the same sample
     #[arg(long, default_value_t = 0)]
-    pub first_sample: u64,
+    pub(crate) first_sample: u64,
     /// Conditions: JSON {"name": [values]} or a .safetensors file; default: those the model carries
     #[arg(long, value_name = "FILE|JSON")]
-    pub cond: Option<String>,
+    pub(crate) cond: Option<String>,
     /// Network slots of guidances: {"h": {"model": "FILE"}}
     #[arg(long, value_name = "JSON")]
-    pub networks: Option<String>,
+    pub(crate) networks: Option<String>,
     /// f32 or f64
     #[arg(long, value_name = "TYPE")]
-    pub dtype: Option<String>,
+    pub(crate) dtype: Option<String>,
     /// Samples per run of the step
     #[arg(long)]
-    pub batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// .safetensors, .npy, .csv or .png (repeatable)
     #[arg(long, short)]
-    pub out: Vec<PathBuf>,
+    pub(crate) out: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]
-pub struct Train {
+pub(crate) struct Train {
     /// A training config; the options below change it
-    pub config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// A CSV file with dates and numbers
     #[arg(long)]
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     #[arg(long)]
-    pub column: Option<String>,
+    pub(crate) column: Option<String>,
     /// Values per example
     #[arg(long)]
-    pub window: Option<usize>,
+    pub(crate) window: Option<usize>,
     /// Values before the window that the model sees
     #[arg(long)]
-    pub history: Option<usize>,
+    pub(crate) history: Option<usize>,
     /// Train on what lies before this date only
     #[arg(long, value_name = "DATE")]
-    pub split: Option<String>,
+    pub(crate) split: Option<String>,
     /// The held-out window the file carries starts at this date
     #[arg(long, value_name = "DATE")]
-    pub show: Option<String>,
+    pub(crate) show: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub model: Option<String>,
+    pub(crate) model: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub process: Option<String>,
+    pub(crate) process: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub objective: Option<String>,
+    pub(crate) objective: Option<String>,
     /// Sampler the file names (repeatable options below likewise)
     #[arg(long, value_name = "ID[:JSON]")]
-    pub sampler: Option<String>,
+    pub(crate) sampler: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
-    pub guidance: Vec<String>,
+    pub(crate) guidance: Vec<String>,
     #[arg(long)]
-    pub steps: Option<u32>,
+    pub(crate) steps: Option<u32>,
     #[arg(long)]
-    pub batch: Option<usize>,
+    pub(crate) batch: Option<usize>,
     /// Peak learning rate
     #[arg(long)]
-    pub rate: Option<f64>,
+    pub(crate) rate: Option<f64>,
     #[arg(long)]
-    pub seed: Option<u64>,
+    pub(crate) seed: Option<u64>,
     /// Go on from the checkpoint beside the output
     #[arg(long)]
-    pub resume: bool,
+    pub(crate) resume: bool,
     #[arg(long, short)]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
-pub struct Eval {
-    pub model: String,
+pub(crate) struct Eval {
+    pub(crate) model: String,
     /// A .safetensors file with a tensor per component, `sigma`, and a tensor per condition
     #[arg(long)]
-    pub inputs: PathBuf,
+    pub(crate) inputs: PathBuf,
+    /// A network slot instead of the complete denoiser (`base`)
+    #[arg(long)]
+    pub(crate) slot: Option<String>,
     /// Also the gradient of the sum of each output by each input
     #[arg(long)]
-    pub grad: bool,
+    pub(crate) grad: bool,
     #[arg(long, short)]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]
-pub struct Simulate {
+pub(crate) struct Simulate {
     #[arg(long, value_name = "ID[:JSON]")]
-    pub process: String,
+    pub(crate) process: String,
     /// A number, a list of numbers, or a .npy file
     #[arg(long, value_name = "VALUE|FILE")]
     pub x0: String,
     /// Ascending times, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
-    pub times: Vec<f64>,
+    pub(crate) times: Vec<f64>,
     #[arg(long, short, default_value_t = 1)]
-    pub num: usize,
+    pub(crate) num: usize,
     #[arg(long, default_value_t = 0)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     #[arg(long, default_value_t = 0)]
-    pub first_sample: u64,
+    pub(crate) first_sample: u64,
     #[arg(long, short)]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
 }
 
-#[derive(Debug, Args)]
-pub struct Plugins {}
-
 #[derive(Debug, Subcommand)]
-pub enum PluginAction {
+pub(crate) enum PluginAction {
     /// Load it, create its factories with their defaults, say what is wrong
     Check { file: PathBuf },
+    /// The same in this process
+    #[command(hide = true)]
+    CheckHere { file: PathBuf },
 }

@@ -6,7 +6,7 @@ use diffx::weights::SafeTensors;
 use serde_json::{Value, json};
 use std::path::Path;
 
-pub fn run(path: &str, as_json: bool) -> Result<()> {
+pub(crate) fn run(path: &str, as_json: bool) -> Result<()> {
     let file = match carried::find(path) {
         Some(bytes) if !Path::new(path).exists() => SafeTensors::from_static(path, bytes)?,
         _ => SafeTensors::open(Path::new(path))?,

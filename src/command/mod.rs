@@ -3,9 +3,15 @@
 
 mod args;
 mod chart;
+mod doctor;
+mod eval;
+mod inspect;
 mod npy;
 mod output;
+mod plugins;
 mod progress;
+mod sample;
+mod simulate;
 mod train;
 
 use args::{Cli, Command, Host, PluginAction};
@@ -46,8 +52,20 @@ pub(crate) fn run() -> ExitCode {
 fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
     let host = &cli.host;
     match cli.command {
+        None => sample::carried(host),
+        Some(Command::Sample(args)) => sample::run(host, &args),
         Some(Command::Train(args)) => train::run(host, &args),
-        _ => Ok(()),
+        Some(Command::Eval(args)) => eval::run(host, &args),
+        Some(Command::Simulate(args)) => simulate::run(host, &args),
+        Some(Command::Plugins) => Ok(plugins::list(host)?),
+        Some(Command::Plugin { action: PluginAction::Check { file } }) => {
+            Ok(plugins::check(host, &file)?)
+        }
+        Some(Command::Plugin { action: PluginAction::CheckHere { file } }) => {
+            Ok(plugins::check_here(host, &file)?)
+        }
+        Some(Command::Inspect { file }) => Ok(inspect::run(&file, host.json)?),
+        Some(Command::Doctor) => Ok(doctor::run(host)?),
     }
 }
 

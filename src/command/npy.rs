@@ -9,7 +9,7 @@ use std::sync::Arc;
 const MAGIC: &[u8] = b"\x93NUMPY\x01\x00";
 
 /// The bytes of a file that holds `tensor`.
-pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
+pub(crate) fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
     let desc = tensor.desc();
     let kind = match desc.dtype {
         DType::F32 => "<f4",
@@ -38,7 +38,7 @@ pub fn encode(tensor: &Tensor) -> Result<Vec<u8>> {
 }
 
 /// Reads an array of f32 or f64.
-pub fn read(path: &Path, budget: &Arc<Budget>) -> Result<Tensor> {
+pub(crate) fn read(path: &Path, budget: &Arc<Budget>) -> Result<Tensor> {
     let label = path.display();
     let bytes = std::fs::read(path).map_err(|e| fail!(Io, "{label}: {e}"))?;
     decode(&bytes, budget).map_err(|e| e.within(label))

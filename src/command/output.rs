@@ -6,12 +6,12 @@ use diffx::mem::Tensor;
 use diffx::weights::{Out, atomic, convert, write};
 use diffx::{bail, fail};
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Ways to write samples, by extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub(crate) enum Format {
     Safetensors,
     Npy,
     Csv,
@@ -19,7 +19,7 @@ pub enum Format {
 }
 
 impl Format {
-    pub fn of(path: &Path) -> Result<Self> {
+    pub(crate) fn of(path: &Path) -> Result<Self> {
         let ext = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
         match ext.to_ascii_lowercase().as_str() {
             "safetensors" => Ok(Self::Safetensors),
@@ -36,13 +36,13 @@ impl Format {
 }
 
 /// Named results of a run; the first is the state's first component.
-pub struct Results<'a> {
-    pub tensors: &'a [(String, Tensor)],
+pub(crate) struct Results<'a> {
+    pub(crate) tensors: &'a [(String, Arc<Tensor>)],
     /// Headings of the values of one sample, when they have names (dates).
-    pub headings: &'a [String],
+    pub(crate) headings: &'a [String],
     /// Sample id of row 0.
-    pub first_sample: u64,
-    pub metadata: BTreeMap<String, String>,
+    pub(crate) first_sample: u64,
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 impl Results<'_> {
@@ -54,7 +54,7 @@ impl Results<'_> {
     }
 
     /// Everything but pictures.
-    pub fn write(&self, path: &Path, format: Format) -> Result<()> {
+    pub(crate) fn write(&self, path: &Path, format: Format) -> Result<()> {
         match format {
             Format::Safetensors => {
                 let out: Vec<Out<'_>> = self
@@ -103,7 +103,7 @@ impl Results<'_> {
 }
 
 /// A tensor of floats or tokens as numbers.
-pub fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
+pub(crate) fn numbers(tensor: &Tensor) -> Result<Vec<f64>> {
     use diffx::base::DType;
     match tensor.desc().dtype {
         DType::I32 => Ok(tensor.elements::<i32>()?.iter().map(|v| f64::from(*v)).collect()),

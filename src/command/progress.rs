@@ -4,14 +4,14 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
 use std::io::IsTerminal;
 
-pub enum Progress {
+pub(crate) enum Progress {
     Bar(ProgressBar),
     Lines,
     Quiet,
 }
 
 impl Progress {
-    pub fn new(total: u64, as_json: bool) -> Self {
+    pub(crate) fn new(total: u64, as_json: bool) -> Self {
         if as_json {
             return Self::Lines;
         }
@@ -27,7 +27,7 @@ impl Progress {
     }
 
     /// `line` is written with `--json` only, and only when there is something to say.
-    pub fn at(&self, position: u64, message: &str, line: Option<Value>) {
+    pub(crate) fn at(&self, position: u64, message: &str, line: Option<Value>) {
         match (self, line) {
             (Self::Bar(bar), _) => {
                 bar.set_position(position);
@@ -41,7 +41,7 @@ impl Progress {
     }
 
     /// A line that stays.
-    pub fn say(&self, text: &str) {
+    pub(crate) fn say(&self, text: &str) {
         match self {
             Self::Bar(bar) => bar.println(text),
             Self::Quiet => println!("{text}"),
@@ -49,7 +49,7 @@ impl Progress {
         }
     }
 
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         if let Self::Bar(bar) = self {
             bar.finish_and_clear();
         }

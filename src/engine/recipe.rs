@@ -28,6 +28,8 @@ pub struct Recipe {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     pub path: PathBuf,
+    /// What the series is called in pictures; else its column.
+    pub name: Option<String>,
     pub column: Option<String>,
     pub window: usize,
     pub history: usize,
@@ -114,6 +116,7 @@ impl Source {
         };
         let out = Self {
             path: path.into(),
+            name: f.text("name")?,
             column: f.text("column")?,
             window: f.whole("window", 1, 1 << 20)?.map_or(32, |n| n as usize),
             history: f.whole("history", 0, 1 << 20)?.map_or(0, |n| n as usize),

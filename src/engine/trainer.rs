@@ -315,6 +315,7 @@ fn describe(
     let mut put = |key: &str, value: Value| data.insert(key.to_owned(), value);
     put("kind", json!("csv"));
     put("file", json!(file));
+    put("name", json!(source.name));
     put("column", json!(series.column));
     put("window", json!(source.window));
     put("history", json!(source.history));

@@ -13,14 +13,14 @@ const OVERSAMPLE: u32 = 3;
 
 /// A colour and how much it covers.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Ink(pub u8, pub u8, pub u8, pub f64);
+pub(crate) struct Ink(pub(crate) u8, pub(crate) u8, pub(crate) u8, pub(crate) f64);
 
 impl Ink {
-    pub const fn solid(rgb: u32) -> Self {
+    pub(crate) const fn solid(rgb: u32) -> Self {
         Self((rgb >> 16) as u8, (rgb >> 8) as u8, rgb as u8, 1.0)
     }
 
-    pub const fn alpha(self, a: f64) -> Self {
+    pub(crate) const fn alpha(self, a: f64) -> Self {
         Self(self.0, self.1, self.2, a)
     }
 
@@ -31,20 +31,20 @@ impl Ink {
 
 /// Where a text's anchor point lies on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Align {
+pub(crate) enum Align {
     Left,
     Center,
     Right,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
+pub(crate) enum Weight {
     Regular,
     Medium,
 }
 
 /// Draws `paint` on a page of `width` x `height` pixels and gives the RGB bytes.
-pub fn page(
+pub(crate) fn page(
     width: u32,
     height: u32,
     background: Ink,
@@ -81,7 +81,7 @@ fn shrink(large: &[u8], width: usize, height: usize) -> Vec<u8> {
 }
 
 /// RGB bytes as a PNG file.
-pub fn encode_png(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
+pub(crate) fn encode_png(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
     let mut out = Vec::new();
     let mut encoder = png::Encoder::new(&mut out, width, height);
     encoder.set_color(png::ColorType::Rgb);
@@ -96,7 +96,7 @@ pub fn encode_png(rgb: &[u8], width: u32, height: u32) -> Result<Vec<u8>> {
     }
 }
 
-pub struct Canvas<'a> {
+pub(crate) struct Canvas<'a> {
     area: DrawingArea<BitMapBackend<'a>, Shift>,
     scale: f64,
 }
@@ -110,7 +110,7 @@ impl Canvas<'_> {
         result.map_err(|e| fail!(Internal, "drawing: {e}"))
     }
 
-    pub fn line(&self, points: &[(f64, f64)], width: f64, ink: Ink) -> Result<()> {
+    pub(crate) fn line(&self, points: &[(f64, f64)], width: f64, ink: Ink) -> Result<()> {
         let style = ShapeStyle {
             color: ink.color(),
             filled: false,
@@ -120,7 +120,7 @@ impl Canvas<'_> {
         Self::done(self.area.draw(&PathElement::new(points, style)))
     }
 
-    pub fn dashed(&self, a: (f64, f64), b: (f64, f64), width: f64, ink: Ink) -> Result<()> {
+    pub(crate) fn dashed(&self, a: (f64, f64), b: (f64, f64), width: f64, ink: Ink) -> Result<()> {
         let length = (b.0 - a.0).hypot(b.1 - a.1);
         let (dash, gap) = (5.0, 5.0);
         let mut t = 0.0;
@@ -133,18 +133,18 @@ impl Canvas<'_> {
         Ok(())
     }
 
-    pub fn area(&self, outline: &[(f64, f64)], ink: Ink) -> Result<()> {
+    pub(crate) fn area(&self, outline: &[(f64, f64)], ink: Ink) -> Result<()> {
         let points: Vec<_> = outline.iter().map(|p| self.at(*p)).collect();
         Self::done(self.area.draw(&Polygon::new(points, ink.color().filled())))
     }
 
-    pub fn dot(&self, center: (f64, f64), radius: f64, ink: Ink) -> Result<()> {
+    pub(crate) fn dot(&self, center: (f64, f64), radius: f64, ink: Ink) -> Result<()> {
         let r = (radius * self.scale).round() as i32;
         Self::done(self.area.draw(&Circle::new(self.at(center), r, ink.color().filled())))
     }
 
     /// `y` is the middle of the text's height.
-    pub fn text(
+    pub(crate) fn text(
         &self,
         text: &str,
         at: (f64, f64),
@@ -168,7 +168,7 @@ impl Canvas<'_> {
     }
 
     /// Width of a text in logical units.
-    pub fn width_of(&self, text: &str, size: f64, weight: Weight) -> f64 {
+    pub(crate) fn width_of(&self, text: &str, size: f64, weight: Weight) -> f64 {
         let font = (family(weight), size * self.scale).into_font();
         font.box_size(text).map_or(0.0, |(w, _)| f64::from(w) / self.scale)
     }

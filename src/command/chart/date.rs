@@ -5,14 +5,14 @@ const MONTHS: [&str; 12] =
 
 /// A day of the Gregorian calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Date {
-    pub year: i64,
-    pub month: u32,
-    pub day: u32,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: u32,
+    pub(crate) day: u32,
 }
 
 impl Date {
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
         let date =
@@ -25,7 +25,7 @@ impl Date {
     }
 
     /// Days since 1970-01-01 (Hinnant, "chrono-compatible low-level date algorithms").
-    pub fn days(self) -> i64 {
+    pub(crate) fn days(self) -> i64 {
         let y = self.year - i64::from(self.month <= 2);
         let era = y.div_euclid(400);
         let year_of_era = y.rem_euclid(400);
@@ -35,7 +35,7 @@ impl Date {
         era * 146_097 + day_of_era - 719_468
     }
 
-    pub fn of_days(days: i64) -> Self {
+    pub(crate) fn of_days(days: i64) -> Self {
         let z = days + 719_468;
         let (era, d) = (z.div_euclid(146_097), z.rem_euclid(146_097));
         let y = (d - d / 1460 + d / 36_524 - d / 146_096) / 365;
@@ -47,7 +47,7 @@ impl Date {
     }
 
     /// The next day from Monday to Friday.
-    pub fn next_weekday(self) -> Self {
+    pub(crate) fn next_weekday(self) -> Self {
         let mut days = self.days() + 1;
         while (days + 3).rem_euclid(7) >= 5 {
             days += 1; // 1970-01-01 was a Thursday: (days + 3) mod 7 is 0 on Mondays
@@ -55,19 +55,25 @@ impl Date {
         Self::of_days(days)
     }
 
-    pub fn iso(self) -> String {
+    pub(crate) fn iso(self) -> String {
         format!("{:04}-{:02}-{:02}", self.year, self.month, self.day)
     }
 
     /// `12 Mar`
-    pub fn short(self) -> String {
+    pub(crate) fn short(self) -> String {
         format!("{} {}", self.day, MONTHS[(self.month as usize - 1) % 12])
     }
+}
 
-    /// `12 March`'s year goes on its own line where it changes.
-    pub fn long(self) -> String {
-        format!("{} {}", self.short(), self.year)
-    }
+/// The `n` weekdays after a date, as text; none when it is no date.
+pub(in crate::command) fn dates_after(last: &str, n: usize) -> Vec<String> {
+    let Some(mut date) = Date::parse(last) else { return Vec::new() };
+    (0..n)
+        .map(|_| {
+            date = date.next_weekday();
+            date.iso()
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -91,7 +97,7 @@ mod tests {
     fn weekdays_skip_weekends() {
         let friday = Date::parse("2026-07-24").unwrap();
         assert_eq!(friday.next_weekday().iso(), "2026-07-27");
-        assert_eq!(friday.next_weekday().next_weekday().long(), "28 Jul 2026");
+        assert_eq!(friday.next_weekday().next_weekday().short(), "28 Jul");
         assert!(Date::parse("2026-13-01").is_none() && Date::parse("x").is_none());
     }
 }

@@ -29,24 +29,27 @@ const PATHS: usize = 5;
 
 /// What a fan shows. `samples` is row-major [n, horizon]; dates are `YYYY-MM-DD` or empty.
 #[derive(Debug, Clone, Default)]
-pub struct Fan<'a> {
-    pub title: String,
-    pub subtitle: String,
+pub(crate) struct Fan<'a> {
+    pub(crate) title: String,
+    pub(crate) subtitle: String,
     /// What the vertical axis measures.
-    pub quantity: String,
-    pub history: &'a [f64],
-    pub history_dates: &'a [String],
-    pub samples: &'a [f64],
-    pub horizon: usize,
+    pub(crate) quantity: String,
+    pub(crate) history: &'a [f64],
+    pub(crate) history_dates: &'a [String],
+    pub(crate) samples: &'a [f64],
+    pub(crate) horizon: usize,
     /// What happened instead, as far as it is known.
-    pub truth: &'a [f64],
-    pub truth_dates: &'a [String],
+    pub(crate) truth: &'a [f64],
+    pub(crate) truth_dates: &'a [String],
 }
 
 impl Fan<'_> {
     /// The chart as a PNG file.
-    pub fn png(&self) -> Result<Vec<u8>> {
-        if self.horizon == 0 || self.samples.is_empty() || self.samples.len() % self.horizon != 0 {
+    pub(crate) fn png(&self) -> Result<Vec<u8>> {
+        if self.horizon == 0
+            || self.samples.is_empty()
+            || !self.samples.len().is_multiple_of(self.horizon)
+        {
             bail!(
                 Invalid,
                 "a fan of {} values over {} days has no whole samples",
@@ -246,7 +249,7 @@ impl Fan<'_> {
 }
 
 /// The 5, 25, 50, 75 and 95 % points of one day, interpolated between order statistics.
-pub fn quantiles(samples: &[f64], horizon: usize, day: usize) -> [f64; 5] {
+pub(crate) fn quantiles(samples: &[f64], horizon: usize, day: usize) -> [f64; 5] {
     let mut values: Vec<f64> = samples.iter().skip(day).step_by(horizon).copied().collect();
     values.sort_by(f64::total_cmp);
     [0.05, 0.25, 0.5, 0.75, 0.95].map(|p| {

@@ -2,7 +2,8 @@
 
 mod canvas;
 mod date;
-pub mod fan;
+mod fan;
 mod ticks;
 
-pub use fan::Fan;
+pub(super) use date::dates_after;
+pub(super) use fan::Fan;
