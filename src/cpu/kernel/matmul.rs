@@ -5,7 +5,7 @@ use super::norm::widen;
 use super::real::{Real, Storage};
 use super::scratch;
 use super::split::for_units;
-use crate::base::special::normal;
+use super::wide::wide;
 use crate::base::{DType, Desc, Result, Shape};
 use crate::cpu::call::{Call, In};
 use crate::graph::{AttrKey, Attrs, Op};
@@ -91,7 +91,10 @@ fn typed<R: Real, T: Storage>(call: &mut Call<'_>) -> Result<()> {
             row.iter_mut().zip(&bias[j0..j0 + n]).for_each(|(x, b)| *x += *b);
         }
         if let Some(act) = act {
-            activate(act, row);
+            wide(
+                #[inline(always)]
+                || R::activate(act, row),
+            );
         }
     };
     let needs_finish = !bias.is_empty() || act.is_some();
@@ -140,43 +143,4 @@ fn typed<R: Real, T: Storage>(call: &mut Call<'_>) -> Result<()> {
             }
         },
     )
-}
-
-/// Applies an activation in place.
-fn activate<R: Real>(act: Op, row: &mut [R]) {
-    super::wide::wide(
-        #[inline(always)]
-        || match act {
-            Op::Relu => {
-                each(row, |x| if x > R::ZERO || x.is_nan() { x } else { R::ZERO });
-            }
-            Op::Sigmoid => each(row, sigmoid),
-            Op::Silu => each(row, |x| x * sigmoid(x)),
-            Op::Tanh => each(row, tanh),
-            Op::GeluTanh => each(row, |x| {
-                let inner = R::of(0.797_884_560_802_865_4) * (x + R::of(0.044_715) * x * x * x);
-                // (1 + tanh u) / 2 = sigmoid(2 u)
-                x * sigmoid(inner + inner)
-            }),
-            _ => {
-                each(row, |x| R::of(x.wide() * normal::ndtr(x.wide())));
-            }
-        },
-    );
-}
-
-#[inline(always)]
-fn each<R: Real>(row: &mut [R], f: impl Fn(R) -> R) {
-    row.iter_mut().for_each(|x| *x = f(*x));
-}
-
-#[inline(always)]
-fn sigmoid<R: Real>(x: R) -> R {
-    R::ONE / (R::ONE + (-x).exp())
-}
-
-#[inline(always)]
-fn tanh<R: Real>(x: R) -> R {
-    let e = (x + x).exp();
-    R::ONE - R::of(2.0) / (e + R::ONE)
 }

@@ -12,14 +12,14 @@ use bytemuck::Pod;
 use half::{bf16, f16};
 
 /// What an op with a parameter needs, made once.
-pub(super) enum Special {
+pub(in crate::cpu) enum Special {
     None,
     Ratio(Box<bessel::Ratio>),
     Order(f64),
 }
 
 /// A register type.
-pub(super) trait Element: Pod + Send + Sync {
+pub(in crate::cpu) trait Element: Pod + Send + Sync {
     fn from_f64(x: f64) -> Self;
 
     /// Whether `op` exists for this type.

@@ -44,7 +44,7 @@ fn clamp(x: f32, lo: f32, hi: f32) -> f32 {
 }
 
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(in crate::cpu) fn exp(x: f32) -> f32 {
     let (n, r) = split(clamp(x, -104.0, 89.0));
     let half = n >> 1; // in two steps: 2^128 and 2^-150 have no f32
     (1.0 + tail(r)) * power(half) * power(n - half)

@@ -5,7 +5,7 @@
 mod element;
 mod interpret;
 mod level;
-mod math;
+pub(super) mod math;
 
 use super::pool::Pool;
 use crate::bail;
@@ -19,6 +19,18 @@ pub use level::Level;
 
 /// Elements of a block. 256 floats are 1 KiB: a dozen registers leave the L1 cache room for the operands.
 pub const BLOCK: usize = 256;
+
+/// `row = op(row)` for a unary op without parameters, the same bits as in a program: what a matmul does to its result.
+/// Inline, so that it is compiled for the vectors of the caller.
+#[inline(always)]
+pub(super) fn in_place<T: Element>(op: Op, row: &mut [T]) {
+    let mut before = [T::zeroed(); BLOCK];
+    for part in row.chunks_mut(BLOCK) {
+        let n = part.len();
+        before[..n].copy_from_slice(part);
+        T::apply(op, DType::F32, &Special::None, part, &before[..n], &[], &[]);
+    }
+}
 
 /// Below this much work one thread is faster than several.
 const ALONE: usize = 32 << 10;
