@@ -3,6 +3,7 @@
 
 use super::index::Positions;
 use super::split::for_rows;
+use super::turn::turn;
 use crate::base::{DType, MAX_RANK, Result};
 use crate::cpu::call::{Call, In};
 use crate::fail;
@@ -129,8 +130,6 @@ impl Walk {
     }
 
     fn copy<T: Pod + Send + Sync>(&self, (pool, out): PoolOut<'_, T>, x: &[T]) -> Result<()> {
-        /// Rows moved together in a transposition: what one cache line of the source holds.
-        const BLOCK: usize = 16;
         if out.is_empty() {
             return Ok(());
         }
@@ -144,18 +143,14 @@ impl Walk {
                 let mut together = 1;
                 if transposes {
                     let plane = self.dims[self.rank - 2];
-                    together = BLOCK.min(rows.end - row).min(plane - row % plane);
+                    together = (rows.end - row).min(plane - row % plane);
                 }
                 let (block, rest) = out.split_at_mut(together * n);
                 let from = self.start(row) as usize;
                 match s {
                     _ if together > 1 => {
-                        for j in 0..n {
-                            let line = &x[from + j * s as usize..][..together];
-                            for (i, v) in line.iter().enumerate() {
-                                block[i * n + j] = *v;
-                            }
-                        }
+                        let (src, zero) = (&x[from..], T::zeroed());
+                        turn(src, s as usize, n, together, block, n, zero, |v| v);
                     }
                     1 => block.copy_from_slice(&x[from..from + n]),
                     0 => block.fill(x[from]),

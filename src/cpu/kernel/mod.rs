@@ -16,6 +16,7 @@ mod softmax;
 mod sort;
 mod source;
 pub mod split;
+mod turn;
 pub mod wide;
 
 use super::call::Call;

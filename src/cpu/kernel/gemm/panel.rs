@@ -1,6 +1,8 @@
 //! The operands of a product: a strided view, and what B must be able to do.
 
 use crate::cpu::kernel::real::{Real, Storage};
+use crate::cpu::kernel::turn::turn;
+use crate::cpu::kernel::wide::wide;
 
 /// A matrix that is not copied: element (i, j) at `i * rs + j * cs`.
 #[derive(Debug, Clone, Copy)]
@@ -45,21 +47,21 @@ impl<R: Real, T: Storage> Panel<R> for View<'_, T> {
             }
             return;
         }
-        // Columns are contiguous or nearly so: read short runs down each, so that the rows written stay in cache.
-        const RUN: usize = 16;
-        for p0 in (0..kc).step_by(RUN) {
-            let run = RUN.min(kc - p0);
-            let dst = &mut dst[p0 * nr..(p0 + run) * nr];
-            for j in 0..width {
-                let from = (k0 + p0) * self.rs + (j0 + j) * self.cs;
-                let src = &self.data[from..];
-                for p in 0..run {
-                    dst[p * nr + j] = src[p * self.rs].widen();
+        if self.rs == 1 {
+            let src = &self.data[k0 + j0 * self.cs..];
+            wide(
+                #[inline(always)]
+                || turn(src, self.cs, width, kc, dst, nr, R::ZERO, |v| v.widen()),
+            );
+        } else {
+            for (p, row) in dst.chunks_exact_mut(nr).take(kc).enumerate() {
+                for (j, v) in row.iter_mut().enumerate().take(width) {
+                    *v = self.at(k0 + p, j0 + j).widen();
                 }
             }
-            if width < nr {
-                dst.chunks_exact_mut(nr).for_each(|row| row[width..].fill(R::ZERO));
-            }
+        }
+        if width < nr {
+            dst.chunks_exact_mut(nr).take(kc).for_each(|row| row[width..].fill(R::ZERO));
         }
     }
 
