@@ -116,7 +116,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0xb6ac6949u
+#define DFX_PLUGIN_LAYOUT    0x5d9bc3b4u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -298,7 +298,9 @@ typedef uint32_t dfx_denoiser;           /* 0 = the outermost one               
                                          * is asked; W is per (purpose, ordinal), not per step */
 #define DFX_OP_GRAD               180u  /* 3-65 in: (y, cotangent, xs..): gradients of <y, cotangent> by
                                          * each x; emitted as ordinary ops */
-#define DFX_OP_JVP                181u  /* 3-65 in: (y, xs.., tangents..): directional derivative of y */
+#define DFX_OP_JVP                181u  /* 3-65 in: (y, xs.., tangents..): directional derivative of y; each
+                                         * x moves along its own tangent, also where it was made from
+                                         * another x */
 
 typedef struct dfx_attr {                /* frozen */
     uint32_t    key;                     /* DFX_ATTR_*                                       */
@@ -724,8 +726,9 @@ typedef struct dfx_grid_api {
 /* ---- objective */
 
 #define DFX_RECORD_STATES    1u          /* [rows + 1, batch, ...] per component             */
-#define DFX_RECORD_SIGMAS    2u          /* [rows + 1]                                       */
-#define DFX_RECORD_CARRY     4u          /* [rows + 1, batch, ...]: what sweep left at each k */
+#define DFX_RECORD_SIGMAS    2u          /* [rows + 1] per component                         */
+#define DFX_RECORD_CARRY     4u          /* [rows + 1, batch, ...] per component, in the float type: what sweep
+                                          * left at each k                                   */
 #define DFX_RECORD_REWARD    8u          /* [batch, n_rewards]                               */
 #define DFX_RECORD_REWARD_GRAD 16u       /* [batch, ...] per component                       */
 
@@ -748,24 +751,24 @@ typedef struct dfx_loss_io {
     const dfx_node *x0;                  /* data [batch, ...], not encoded; or the final samples */
     const dfx_node *states;              /* per component, as DFX_RECORD_STATES              */
     const dfx_node *carry;               /* per component, as DFX_RECORD_CARRY               */
-    const dfx_node *reward_grad;
-    dfx_node        sigmas;
+    const dfx_node *reward_grad;         /* per component                                    */
+    const dfx_node *sigmas;              /* per component, as DFX_RECORD_SIGMAS              */
+    dfx_node       *metrics;             /* out: scalars                                     */
     dfx_node        reward;
     dfx_node        loss;                /* out: scalar                                      */
-    uint32_t        reserved2;
-    dfx_node       *metrics;             /* out: scalars                                     */
-    const void     *reserved_ptr;
 } dfx_loss_io;
 
-typedef struct dfx_sweep_io {            /* one record of a stored trajectory                */
+/* One record of a stored trajectory. The record a sweep sets out from keeps its first carry, 0 or the reward
+ * gradient if recorded, without a call; sweep makes the carry of each further record from the one before. */
+typedef struct dfx_sweep_io {
     uint32_t struct_size;
     uint32_t n_components;
     const dfx_node *x;                   /* state at k                                       */
     const dfx_node *x_next;              /* state at the record visited just before          */
-    const dfx_node *carry;               /* in; at the first visit 0, or the reward gradient if recorded */
+    const dfx_node *carry;               /* what the record visited just before was left with */
     dfx_node       *carry_out;
-    dfx_node        sigma;               /* scalar at k                                      */
-    dfx_node        sigma_next;          /* scalar at the record visited just before         */
+    const dfx_node *sigma;               /* scalars per component at k                       */
+    const dfx_node *sigma_next;          /* and at the record visited just before            */
 } dfx_sweep_io;
 
 typedef struct dfx_objective_api {

@@ -374,7 +374,9 @@ impl<'a> Build<'a> {
                 // a second network may know a condition the base does not
                 None => {
                     let dims = [&[rows], want.desc.dims()].concat();
-                    self.graph.full(want.null_value, want.desc.dtype, &dims)
+                    let dtype = want.desc.dtype;
+                    let dtype = if dtype.is_float() { parts.float } else { dtype };
+                    self.graph.full(want.null_value, dtype, &dims)
                 }
             });
         }

@@ -33,7 +33,8 @@ pub struct LossIo {
     pub states: Vec<NodeId>,
     pub carry: Vec<NodeId>,
     pub reward_grad: Vec<NodeId>,
-    pub sigmas: Option<NodeId>,
+    /// [records] per component.
+    pub sigmas: Vec<NodeId>,
     pub reward: Option<NodeId>,
     /// Out: a scalar.
     pub loss: Option<NodeId>,
@@ -48,8 +49,9 @@ pub struct SweepIo {
     pub x_next: Vec<NodeId>,
     pub carry: Vec<NodeId>,
     pub carry_out: Vec<NodeId>,
-    pub sigma: NodeId,
-    pub sigma_next: NodeId,
+    /// Scalars per component: at this record, and at the one visited just before.
+    pub sigma: Vec<NodeId>,
+    pub sigma_next: Vec<NodeId>,
 }
 
 pub trait Objective: Send + Sync {

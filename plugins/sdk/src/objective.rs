@@ -48,7 +48,7 @@ pub struct Loss<'b> {
     states: &'b [abi::Node],
     carry: &'b [abi::Node],
     reward_grad: &'b [abi::Node],
-    sigmas: abi::Node,
+    sigmas: &'b [abi::Node],
     reward: abi::Node,
     loss: &'b mut abi::Node,
     metrics: &'b mut [abi::Node],
@@ -79,8 +79,8 @@ impl<'b> Loss<'b> {
     }
 
     /// `[rows + 1]`.
-    pub const fn sigmas(&self) -> Node<'b> {
-        self.b.node(self.sigmas)
+    pub fn sigmas(&self, component: usize) -> Node<'b> {
+        read(self.b, self.sigmas, component, "recorded level")
     }
 
     /// `[batch, n_rewards]`.
@@ -104,8 +104,8 @@ pub struct Sweep<'b> {
     x_next: &'b [abi::Node],
     carry: &'b [abi::Node],
     carry_out: &'b mut [abi::Node],
-    pub sigma: Node<'b>,
-    pub sigma_next: Node<'b>,
+    sigma: &'b [abi::Node],
+    sigma_next: &'b [abi::Node],
 }
 
 impl<'b> Sweep<'b> {
@@ -124,6 +124,16 @@ impl<'b> Sweep<'b> {
 
     pub fn carry(&self, component: usize) -> Node<'b> {
         read(self.b, self.carry, component, "component")
+    }
+
+    /// The level of a component at this record, a scalar.
+    pub fn sigma(&self, component: usize) -> Node<'b> {
+        read(self.b, self.sigma, component, "component")
+    }
+
+    /// The level at the record visited just before.
+    pub fn sigma_next(&self, component: usize) -> Node<'b> {
+        read(self.b, self.sigma_next, component, "component")
     }
 
     pub fn set_carry(&mut self, component: usize, value: Node<'b>) {
@@ -208,7 +218,7 @@ unsafe extern "C" fn loss<T: Objective>(
             states: slice(io.states, n),
             carry: slice(io.carry, n),
             reward_grad: slice(io.reward_grad, n),
-            sigmas: io.sigmas,
+            sigmas: slice(io.sigmas, n),
             reward: io.reward,
             metrics: slice_mut(io.metrics, io.n_metrics),
             loss: &mut io.loss,
@@ -238,8 +248,8 @@ unsafe extern "C" fn sweep<T: Objective>(
             x_next: slice(io.x_next, n),
             carry: slice(io.carry, n),
             carry_out: slice_mut(io.carry_out, n),
-            sigma: b.node(io.sigma),
-            sigma_next: b.node(io.sigma_next),
+            sigma: slice(io.sigma, n),
+            sigma_next: slice(io.sigma_next, n),
         };
         instance.plugin.sweep(b, &mut io)
     };

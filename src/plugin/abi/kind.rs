@@ -219,12 +219,10 @@ mirrors! { KINDS
         states: *const u32,
         carry: *const u32,
         reward_grad: *const u32,
-        sigmas: u32,
+        sigmas: *const u32,
+        metrics: *mut u32,
         reward: u32,
         loss: u32,
-        reserved2: u32,
-        metrics: *mut u32,
-        reserved_ptr: *const c_void,
     }
 
     "dfx_sweep_io" SweepIo {
@@ -234,8 +232,8 @@ mirrors! { KINDS
         x_next: *const u32,
         carry: *const u32,
         carry_out: *mut u32,
-        sigma: u32,
-        sigma_next: u32,
+        sigma: *const u32,
+        sigma_next: *const u32,
     }
 
     "dfx_objective_api" ObjectiveApi {

@@ -75,13 +75,14 @@ impl Objective for ObjectivePlugin {
 
     fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()> {
         let n = b.parts.components.len();
-        for nodes in [&io.x0, &io.states, &io.carry, &io.reward_grad] {
+        for nodes in [&io.x0, &io.states, &io.carry, &io.reward_grad, &io.sigmas] {
             if !nodes.is_empty() && nodes.len() != n {
                 bail!(Invalid, "loss: {} nodes for {n} components", nodes.len());
             }
         }
         let (x0, states) = (raw(&io.x0), raw(&io.states));
         let (carry, reward_grad) = (raw(&io.carry), raw(&io.reward_grad));
+        let sigmas = raw(&io.sigmas);
         let mut metrics = vec![0; self.info.metrics.len()];
         let mut c = abi::LossIo {
             struct_size: size_of::<abi::LossIo>() as u32,
@@ -92,12 +93,10 @@ impl Objective for ObjectivePlugin {
             states: array(&states),
             carry: array(&carry),
             reward_grad: array(&reward_grad),
-            sigmas: io.sigmas.map_or(0, |n| n.0),
+            sigmas: array(&sigmas),
+            metrics: metrics.as_mut_ptr(),
             reward: io.reward.map_or(0, |n| n.0),
             loss: 0,
-            reserved2: 0,
-            metrics: metrics.as_mut_ptr(),
-            reserved_ptr: ptr::null(),
         };
         let built =
             self.instance.build(b, Role::Composer, |this, g, error| match self.api.loss {
@@ -123,10 +122,11 @@ impl Objective for ObjectivePlugin {
     fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()> {
         let Some(sweep) = self.api.sweep else { bail!(State, "sweep: this objective has none") };
         let n = io.x.len();
-        if io.x_next.len() != n || io.carry.len() != n {
-            bail!(Invalid, "sweep: want one next state and one carry per component");
+        if [&io.x_next, &io.carry, &io.sigma, &io.sigma_next].iter().any(|v| v.len() != n) {
+            bail!(Invalid, "sweep: want a next state, a carry and two levels per component");
         }
         let (x, x_next, carry) = (raw(&io.x), raw(&io.x_next), raw(&io.carry));
+        let (sigma, sigma_next) = (raw(&io.sigma), raw(&io.sigma_next));
         let mut carry_out = vec![NodeId::ERROR.0; n];
         let mut c = abi::SweepIo {
             struct_size: size_of::<abi::SweepIo>() as u32,
@@ -135,8 +135,8 @@ impl Objective for ObjectivePlugin {
             x_next: x_next.as_ptr(),
             carry: carry.as_ptr(),
             carry_out: carry_out.as_mut_ptr(),
-            sigma: io.sigma.0,
-            sigma_next: io.sigma_next.0,
+            sigma: sigma.as_ptr(),
+            sigma_next: sigma_next.as_ptr(),
         };
         // Safety: the contract of the table; every array is as long as the io says.
         let built = self.instance.build(b, Role::Composer, |this, g, error| unsafe {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0xb6ac_6949;
+pub const HEADER_LAYOUT: u32 = 0x5d9b_c3b4;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -436,12 +436,10 @@ mirrors! {
         states: *const Node,
         carry: *const Node,
         reward_grad: *const Node,
-        sigmas: Node,
+        sigmas: *const Node,
+        metrics: *mut Node,
         reward: Node,
         loss: Node,
-        reserved2: u32,
-        metrics: *mut Node,
-        reserved_ptr: *const c_void,
     }
     SweepIo = "dfx_sweep_io" {
         struct_size: u32,
@@ -450,8 +448,8 @@ mirrors! {
         x_next: *const Node,
         carry: *const Node,
         carry_out: *mut Node,
-        sigma: Node,
-        sigma_next: Node,
+        sigma: *const Node,
+        sigma_next: *const Node,
     }
     ObjectiveApi = "dfx_objective_api" {
         struct_size: u32,
