@@ -6,9 +6,11 @@ pub mod objective;
 pub mod optimizer;
 pub mod parameter;
 pub mod run;
+pub mod sweep;
 pub mod update;
 
 pub use data::{Dataset, Series};
 pub use objective::{LossIo, Objective, ObjectiveInfo, SweepIo};
 pub use optimizer::{Optimizer, Schedule};
 pub use run::{Plan, Report, Training};
+pub use sweep::Sweep;
