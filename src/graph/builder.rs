@@ -202,7 +202,8 @@ impl Graph {
         let index = self.weights.len();
         let attrs = Attrs::NONE.with_int(AttrKey::Index, index as i64);
         let node = self.append(Op::Weight, Vec::new(), attrs, desc);
-        self.weights.push(Weight { slot: key.0.clone(), name: name.to_owned(), desc, init, node });
+        let (slot, name) = (key.0.clone(), name.to_owned());
+        self.weights.push(Weight { slot, name, desc, init, adapter: false, node });
         self.weight_index.insert(key, index);
         node
     }
@@ -458,6 +459,9 @@ impl Graph {
             Desc::new(float, &[lora.rank, n])?,
             WeightInit::Zeros,
         );
+        for w in self.weights.iter_mut().filter(|w| w.node == a || w.node == b) {
+            w.adapter = true;
+        }
         let trans = Attrs::NONE.with_int(AttrKey::TransA, attrs.int(AttrKey::TransA, 0));
         let low = self.emit(Op::MatMul, &[x, a], trans);
         let high = self.emit(Op::MatMul, &[low, b], Attrs::NONE);

@@ -60,6 +60,8 @@ pub struct Weight {
     pub name: String,
     pub desc: Desc,
     pub init: WeightInit,
+    /// Half of a low-rank adapter: the core's, not the model's. Where a slot has adapters, only they train.
+    pub adapter: bool,
     pub node: NodeId,
 }
 

@@ -96,7 +96,8 @@ fn loss_graph(parts: &Parts, objective: &dyn Objective, batch: usize) -> Result<
     Ok(Loss { graph, loss, metrics: io.metrics })
 }
 
-/// Adds the buffers and plans of training to a session. Weights of slot names in `trained` move.
+/// Adds the buffers and plans of training to a session. Weights of slot names in `trained` move, or only the adapters
+/// of a slot that has some.
 pub fn build(
     session: &mut SessionBuilder,
     parts: &Parts,
@@ -121,7 +122,8 @@ pub fn build(
     let mut nodes = Vec::new();
     for weight in graph.weights().to_vec() {
         let key = (weight.slot.clone(), weight.name.clone());
-        if trained.contains(&weight.slot) {
+        let adapted = parts.networks.iter().any(|n| n.slot == weight.slot && n.lora.is_some());
+        if trained.contains(&weight.slot) && (weight.adapter || !adapted) {
             let parameter = Parameter::of(&weight)?;
             let mut buffer =
                 |kind: &str| session.buffer(&format!("{kind}/{}", parameter.name), weight.desc);
