@@ -8,7 +8,8 @@ use super::{Graph, NodeId};
 use crate::bail;
 use crate::base::Result;
 
-/// The directional derivative of y when each x moves along its tangent.
+/// The directional derivative of y when each x moves along its tangent, and only along that: an x made from another x
+/// (a noised state from its time) does not follow it.
 pub(super) fn directional(
     g: &mut Graph,
     y: NodeId,
@@ -35,10 +36,10 @@ pub(super) fn directional(
         along.push(g.broadcast_to(t, want.dims()));
     }
     let u = zeros_like(g, y);
-    let gradients = pull_back(g, &[(y, u)], xs)?;
+    let gradients = pull_back(g, &[(y, u)], xs, true)?;
     let pairs: Vec<(NodeId, NodeId)> =
         gradients.iter().zip(along).filter_map(|(c, t)| Some(((*c)?, t))).collect();
-    let found = pull_back(g, &pairs, &[u])?;
+    let found = pull_back(g, &pairs, &[u], false)?;
     Ok(match found.first().copied().flatten() {
         Some(out) => out,
         None => zeros_like(g, y),

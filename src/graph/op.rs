@@ -257,7 +257,7 @@ op_table! {
     Brownian = 165, "brownian", Random, 2..2, [Shape Purpose RangeLo RangeHi], [DType Depth Ordinal], 0.0, "(s0[batch], s1[batch]): W(s1) - W(s0) of one Brownian motion per element, consistent under bisection and independent of when it is asked; W is per (purpose, ordinal), not per step";
     // ---- rewrites
     Grad = 180, "grad", Meta, 3..65, [], [], 0.0, "(y, cotangent, xs..): gradients of <y, cotangent> by each x; emitted as ordinary ops";
-    Jvp = 181, "jvp", Meta, 3..65, [], [], 0.0, "(y, xs.., tangents..): directional derivative of y";
+    Jvp = 181, "jvp", Meta, 3..65, [], [], 0.0, "(y, xs.., tangents..): directional derivative of y; each x moves along its own tangent, also where it was made from another x";
 }
 
 impl OpInfo {

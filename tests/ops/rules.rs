@@ -160,6 +160,25 @@ fn what_is_walked() {
     assert_eq!(values(&g, still), [0.0]);
 }
 
+/// What MeanFlow needs: the state was noised from the time, and the two move apart.
+#[test]
+fn nested_variables_move_on_their_own() {
+    let mut g = graph();
+    let t = vector(&mut g, &[2.0]);
+    let z = g.unary(Op::Square, t);
+    let y = g.binary(Op::Mul, z, t); // y = z t with z = t^2
+    let (dz, dt) = (vector(&mut g, &[5.0]), vector(&mut g, &[1.0]));
+    let along = g.jvp(y, &[z, t], &[dz, dt]);
+    g.check().unwrap();
+    assert_eq!(values(&g, along), [5.0 * 2.0 + 4.0]);
+    // the gradient by t goes through z as well, and a jvp by t alone agrees with it
+    let one = vector(&mut g, &[1.0]);
+    let by = g.grad(y, one, &[z, t]);
+    assert_eq!((values(&g, by[0]), values(&g, by[1])), (vec![2.0], vec![12.0]));
+    let alone = g.jvp(y, &[t], &[dt]);
+    assert_eq!(values(&g, alone), [12.0]);
+}
+
 #[test]
 fn draws_have_no_gradient() {
     let mut g = graph();

@@ -39,7 +39,7 @@ pub(super) fn gradient(
     }
     let cotangent = g.cast(cotangent, want.dtype);
     let cotangent = g.broadcast_to(cotangent, want.dims());
-    let found = pull_back(g, &[(y, cotangent)], xs)?;
+    let found = pull_back(g, &[(y, cotangent)], xs, false)?;
     Ok(xs.iter().zip(found).map(|(x, c)| c.unwrap_or_else(|| zeros_like(g, *x))).collect())
 }
 
@@ -57,10 +57,12 @@ pub(super) fn zeros_like(g: &mut Graph, id: NodeId) -> NodeId {
 }
 
 /// Gradients of `sum <y, cotangent>` over several (y, cotangent) by each of `xs`; `None` where it is zero everywhere.
+/// An x made from another x passes its part on, unless each x is `held`: a variable of its own.
 pub(super) fn pull_back(
     g: &mut Graph,
     ys: &[(NodeId, NodeId)],
     xs: &[NodeId],
+    held: bool,
 ) -> Result<Vec<Option<NodeId>>> {
     let top = ys.iter().map(|(y, _)| y.index()).max().unwrap_or(0);
     let depends = dependents(g, xs, top);
@@ -73,6 +75,9 @@ pub(super) fn pull_back(
     let bottom = xs.iter().map(|x| x.index()).min().unwrap_or(0);
     for i in (bottom..=top).rev() {
         let Some(cotangent) = cotangents[i] else { continue };
+        if held && xs.iter().any(|x| x.index() == i) {
+            continue;
+        }
         let node = g.nodes()[i].clone();
         let wanted: Vec<bool> = node.inputs.iter().map(|input| depends[input.index()]).collect();
         if !wanted.contains(&true) {
