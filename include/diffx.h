@@ -359,6 +359,38 @@ typedef struct dfx_eval_options {
  * name, and "grad.INPUT". `out` has room for n_outputs tensors; all are written or none. */
 DFX_API dfx_status dfx_pipeline_eval(const dfx_pipeline *p, const dfx_eval_options *opt, dfx_tensor **out, dfx_error *err);
 
+/* ---------------------------------------------------------------- training */
+
+typedef struct dfx_training {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t step;                       /* steps done ...                                   */
+    uint64_t n_steps;                    /* ... of so many                                   */
+    double   loss;                       /* of the last step                                 */
+    double   norm;                       /* of its gradient, before clipping                 */
+} dfx_training;
+#define DFX_TRAINING_INIT { (uint32_t)sizeof(dfx_training), 0, 0, 0, 0.0, 0.0 }
+
+/* config_json: a recipe as the command takes it (docs): data, model, process, objective, steps, batch, seed. */
+DFX_API dfx_status dfx_trainer_create(dfx_engine *e, const char *config_json, dfx_trainer **out, dfx_error *err);
+DFX_API void       dfx_trainer_release(dfx_trainer *t);
+
+/* Up to n_steps more steps (0 = 1); at the end none are left and step is n_steps. out may be NULL. */
+DFX_API dfx_status dfx_trainer_step(dfx_trainer *t, uint32_t n_steps, dfx_training *out, dfx_error *err);
+
+/* The loss on held-out data. */
+DFX_API dfx_status dfx_trainer_measure(dfx_trainer *t, dfx_training *out, dfx_error *err);
+
+/* A metric of the objective at the last step, by name. */
+DFX_API dfx_status dfx_trainer_metric(dfx_trainer *t, const char *name, double *out, dfx_error *err);
+
+/* A checkpoint holds everything training needs to go on with the same bits; written whole or not at all. */
+DFX_API dfx_status dfx_trainer_checkpoint(dfx_trainer *t, const char *path, dfx_error *err);
+DFX_API dfx_status dfx_trainer_resume(dfx_trainer *t, const char *path, dfx_error *err);
+
+/* The model as it is now (averaged weights), for dfx_model_open. */
+DFX_API dfx_status dfx_trainer_save(dfx_trainer *t, const char *path, dfx_error *err);
+
 #ifdef __cplusplus
 }
 #endif

@@ -7,4 +7,5 @@ pub mod job;
 pub mod model;
 pub mod option;
 pub mod tensor;
+pub mod trainer;
 pub mod version;

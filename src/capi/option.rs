@@ -167,6 +167,17 @@ pub struct EvalOptions {
     pub(super) output_names: *const *const c_char,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Training {
+    pub(super) struct_size: u32,
+    pub(super) reserved: u32,
+    pub(super) step: u64,
+    pub(super) n_steps: u64,
+    pub(super) loss: f64,
+    pub(super) norm: f64,
+}
+
 macro_rules! growing {
     ($($type:ty = $name:literal;)*) => { $(
         // Safety: repr(C), begins with struct_size, made of integers, raw pointers and optional functions.
@@ -181,6 +192,7 @@ growing! {
     CJobOptions = "dfx_job_options";
     SimulateOptions = "dfx_simulate_options";
     EvalOptions = "dfx_eval_options";
+    Training = "dfx_training";
 }
 
 #[cfg(test)]

@@ -1,0 +1,118 @@
+//! Hosts in C: built against the headers as a user would, linked with the shared library, run plainly, with the address
+//! sanitizer, and under valgrind.
+
+#[path = "support/model.rs"]
+mod model;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The directory of the shared library of this build.
+fn library() -> Option<PathBuf> {
+    let exe = std::env::current_exe().ok()?;
+    let deps = exe.parent()?;
+    let places = [deps.to_path_buf(), deps.parent()?.to_path_buf()];
+    places.into_iter().find(|p| p.join("libdiffx.so").is_file())
+}
+
+fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+/// Builds tests/hosts/c/NAME.c; None, said out loud, where that cannot be done.
+fn build(name: &str, flags: &[&str], tag: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let Some(library) = library() else {
+        println!("skipped: no libdiffx.so beside this test");
+        return None;
+    };
+    let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    if !has(&cc) {
+        println!("skipped: no C compiler {cc}");
+        return None;
+    }
+    let out = model::temporary(&format!("{name}-{tag}"));
+    let built = Command::new(&cc)
+        .args(["-std=c89", "-pedantic-errors", "-Wall", "-Wextra", "-Werror", "-g", "-O1"])
+        .args(flags)
+        .arg("-I")
+        .arg(root.join("include"))
+        .arg(root.join(format!("tests/hosts/c/{name}.c")))
+        .arg("-o")
+        .arg(&out)
+        .arg("-L")
+        .arg(&library)
+        .arg(format!("-Wl,-rpath,{}", library.display()))
+        .args(["-ldiffx", "-lm"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&built.stderr);
+    if !built.status.success()
+        && flags.iter().any(|f| f.starts_with("-fsanitize"))
+        && said.contains("asan")
+    {
+        println!("skipped: {cc} has no address sanitizer: {said}");
+        return None;
+    }
+    assert!(built.status.success(), "{said}");
+    Some(out)
+}
+
+fn file(tag: &str) -> PathBuf {
+    let path = model::temporary(&format!("{tag}.safetensors"));
+    model::save(&path, &model::manifest(&[6], "besq:{\"delta\":3}")).unwrap();
+    path
+}
+
+fn expect_ok(run: &Output) {
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    println!("{out}{err}");
+    assert!(run.status.success(), "{:?}", run.status);
+    assert!(out.trim_end().ends_with("ok"));
+}
+
+fn with_files(tag: &str, run: impl FnOnce(&Path, &Path)) {
+    let (model, saved) = (file(tag), model::temporary(&format!("{tag}-job.safetensors")));
+    run(&model, &saved);
+    let _ = std::fs::remove_file(model);
+    let _ = std::fs::remove_file(saved);
+}
+
+#[test]
+fn quickstart_runs() {
+    let Some(exe) = build("quickstart", &[], "plain") else { return };
+    with_files("plain", |model, saved| {
+        expect_ok(&Command::new(&exe).arg(model).arg(saved).output().unwrap());
+    });
+    let _ = std::fs::remove_file(exe);
+}
+
+#[test]
+fn quickstart_runs_under_the_address_sanitizer() {
+    let Some(exe) = build("quickstart", &["-fsanitize=address,undefined"], "asan") else { return };
+    with_files("asan", |model, saved| {
+        expect_ok(&Command::new(&exe).arg(model).arg(saved).output().unwrap());
+    });
+    let _ = std::fs::remove_file(exe);
+}
+
+#[test]
+fn quickstart_runs_under_valgrind() {
+    if !has("valgrind") {
+        println!("skipped: valgrind is not installed");
+        return;
+    }
+    let Some(exe) = build("quickstart", &[], "valgrind") else { return };
+    with_files("valgrind", |model, saved| {
+        let run = Command::new("valgrind")
+            .args(["--error-exitcode=99", "--leak-check=full", "--errors-for-leak-kinds=definite"])
+            .args(["--quiet", "--fair-sched=yes"])
+            .arg(&exe)
+            .arg(model)
+            .arg(saved)
+            .output()
+            .unwrap();
+        expect_ok(&run);
+    });
+    let _ = std::fs::remove_file(exe);
+}
