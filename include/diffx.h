@@ -176,7 +176,7 @@ typedef struct dfx_engine_options {
 DFX_API dfx_status dfx_engine_create(const dfx_engine_options *opt, dfx_engine **out, dfx_error *err);
 DFX_API void       dfx_engine_release(dfx_engine *e);
 
-/* Advances every job of this engine for about budget_us on this thread, delivers callbacks and log messages, and
+/* Advances every job of this engine for about budget_us on this thread, delivers log messages, and
  * returns how many jobs are unfinished, or a negative status. Call it once per frame. One node of a graph is never
  * split: the worst overrun is the longest node. */
 DFX_API int32_t    dfx_engine_pump(const dfx_engine *e, uint32_t budget_us);
@@ -235,7 +235,7 @@ typedef struct dfx_progress {
 } dfx_progress;
 #define DFX_PROGRESS_INIT { (uint32_t)sizeof(dfx_progress), 0, 0, 0, 0 }
 
-/* Return nonzero to cancel. May call dfx_job_cancel and dfx_job_preview, nothing else of this job. */
+/* Called by dfx_job_poll and dfx_job_wait. Return nonzero to cancel. May call dfx_job_cancel and dfx_job_preview, nothing else of this job. */
 typedef int32_t (DFX_CALL *dfx_progress_fn)(void *user, dfx_job *job, const dfx_progress *p);
 
 typedef struct dfx_job_options {
