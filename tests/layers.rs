@@ -161,6 +161,24 @@ fn plugins_know_only_the_sdk() {
     }
 }
 
+/// An unmaintained crate, kept at arm's length: the feature `layout-check` and nothing else may need it.
+#[test]
+fn abi_stable_stands_in_two_manifests_and_is_optional() {
+    let mut manifests = vec![root().join("Cargo.toml")];
+    let plugins = fs::read_dir(root().join("plugins")).unwrap().map_while(Result::ok);
+    manifests.extend(plugins.map(|e| e.path().join("Cargo.toml")).filter(|p| p.exists()));
+    let mut found = Vec::new();
+    for path in manifests {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|l| l.starts_with("abi_stable")) {
+            assert!(line.contains("optional = true"), "{}: {line}", path.display());
+            found.push(path.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    found.sort();
+    assert_eq!(found, [Path::new("Cargo.toml"), Path::new("plugins/sdk/Cargo.toml")]);
+}
+
 #[test]
 fn only_builtin_names_the_plugin_crates() {
     let mut files = Vec::new();

@@ -32,6 +32,9 @@ pub struct Trust<'a> {
 /// A library that stays mapped until the process ends.
 pub(super) struct Loaded {
     pub(super) descriptor: *const c_void,
+    /// What the linker calls it.
+    #[cfg(feature = "layout-check")]
+    pub(super) name: std::path::PathBuf,
     /// First address and length of each mapped segment.
     segments: Vec<(usize, usize)>,
 }
@@ -114,7 +117,12 @@ fn open(bytes: &[u8]) -> Result<Loaded> {
     let descriptor = symbol.map(|s| s.as_raw_ptr().cast_const());
     std::mem::forget(library);
     match descriptor {
-        Ok(p) if !p.is_null() => Ok(Loaded { segments: segments_around(p), descriptor: p }),
+        Ok(p) if !p.is_null() => Ok(Loaded {
+            descriptor: p,
+            #[cfg(feature = "layout-check")]
+            name: name.into(),
+            segments: segments_around(p),
+        }),
         _ => bail!(Format, "has no symbol {}", abi::PLUGIN_SYMBOL.to_string_lossy()),
     }
 }

@@ -12,6 +12,8 @@ mod frame;
 mod host;
 mod instance;
 mod load;
+#[cfg(feature = "layout-check")]
+mod mirrors;
 mod read;
 mod registry;
 

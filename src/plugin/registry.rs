@@ -62,7 +62,20 @@ impl Registry {
         // Safety: the library stays mapped for good, and `holds` says which of its bytes may be read.
         let checked = unsafe { entry::check(loaded.descriptor, &|p, n| loaded.holds(p, n)) };
         let checked = checked.map_err(|e| e.within(&shown))?;
+        #[cfg(feature = "layout-check")]
+        self.compare_mirrors(&loaded.name, &checked).map_err(|e| e.within(&shown))?;
         self.add(checked, &shown)
+    }
+
+    /// Refuses a plugin that was built with other mirrors, and says whether there were any to compare.
+    #[cfg(feature = "layout-check")]
+    fn compare_mirrors(&self, name: &Path, checked: &Checked) -> Result<()> {
+        let words = match super::mirrors::compare(name)? {
+            true => "mirrors compared and equal",
+            false => "describes no mirrors; its layout hash is right",
+        };
+        self.host.log(3, &format!("plugin {}: {words}", checked.id));
+        Ok(())
     }
 
     fn add(&mut self, checked: Checked, file: &str) -> Result<u32> {

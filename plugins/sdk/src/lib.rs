@@ -19,6 +19,8 @@ mod grid;
 mod guidance;
 mod info;
 mod instance;
+#[cfg(feature = "layout-check")]
+pub mod layout_check;
 #[cfg(test)]
 mod mock;
 mod model;

@@ -51,6 +51,8 @@ macro_rules! diffx_plugin {
             license: concat!($license, "\0").as_ptr().cast(),
         };
 
+        $crate::export_mirrors! {}
+
         /// The descriptor, for linking this plugin into a program.
         pub fn plugin() -> &'static $crate::abi::Plugin {
             &PLUGIN
@@ -58,4 +60,12 @@ macro_rules! diffx_plugin {
     };
     (@version) => { concat!(env!("CARGO_PKG_VERSION"), "\0") };
     (@version $version:literal) => { concat!($version, "\0") };
+}
+
+/// Without the feature `layout-check` there is nothing to describe.
+#[cfg(not(feature = "layout-check"))]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! export_mirrors {
+    () => {};
 }

@@ -95,19 +95,29 @@ pub type Denoiser = u32;
 /// `dfx_graph`: only ever seen behind a pointer.
 #[repr(C)]
 #[derive(Debug)]
+#[cfg_attr(feature = "layout-check", derive(abi_stable::StableAbi))]
 pub struct Graph {
     opaque: [u8; 0],
 }
 
-/// Declares the mirrors and the table of their layouts.
+/// Declares the mirrors and the table of their layouts. Types of functions are written out in the fields, not behind a
+/// name: abi_stable's derive cannot look through one.
 macro_rules! mirrors {
     ($($(#[$meta:meta])* $name:ident = $c:literal { $($field:ident: $ty:ty,)* })*) => {
         $(
             $(#[$meta])*
             #[repr(C)]
             #[derive(Debug, Clone, Copy)]
+            #[cfg_attr(feature = "layout-check", derive(abi_stable::StableAbi))]
             pub struct $name { $(pub $field: $ty,)* }
         )*
+
+        /// A pointer to each: one type through which a comparison of layouts reaches them all.
+        #[cfg(feature = "layout-check")]
+        #[repr(C)]
+        #[derive(Debug, abi_stable::StableAbi)]
+        #[expect(non_snake_case, reason = "fields are named as the structs they lead to")]
+        pub struct Every { $(pub $name: *const $name,)* }
 
         /// Every struct of the header in its order.
         pub const STRUCTS: &[layout::Struct] = &[$(layout::Struct {
@@ -122,13 +132,10 @@ macro_rules! mirrors {
     };
 }
 
-/// A function of the C ABI that may be absent.
-macro_rules! func {
-    (($($arg:ty),* $(,)?) $(-> $ret:ty)?) => { Option<unsafe extern "C" fn($($arg),*) $(-> $ret)?> };
-}
-
-pub type ProcessFn = func!((*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status);
-pub type GuideFn = func!((*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status);
+pub type ProcessFn =
+    Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>;
+pub type GuideFn =
+    Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>;
 
 mirrors! {
     Error = "dfx_error" {
@@ -171,17 +178,17 @@ mirrors! {
     GraphApi = "dfx_graph_api" {
         struct_size: u32,
         reserved: u32,
-        emit: func!((*mut Graph, *const Call) -> Node),
-        weight: func!((*mut Graph, *const c_char, *const Desc, *const Init) -> Node),
-        constant: func!((*mut Graph, *const Desc, *const c_void) -> Node),
-        scalar: func!((*mut Graph, f64) -> Node),
-        describe: func!((*mut Graph, Node, *mut Desc) -> Status),
-        supports: func!((*mut Graph, u32, u32) -> i32),
-        batch: func!((*mut Graph) -> i64),
-        float_type: func!((*mut Graph) -> u32),
-        push: func!((*mut Graph, *const c_char)),
-        pop: func!((*mut Graph)),
-        fail: func!((*mut Graph, Status, *const c_char)),
+        emit: Option<unsafe extern "C" fn(*mut Graph, *const Call) -> Node>,
+        weight: Option<unsafe extern "C" fn(*mut Graph, *const c_char, *const Desc, *const Init) -> Node>,
+        constant: Option<unsafe extern "C" fn(*mut Graph, *const Desc, *const c_void) -> Node>,
+        scalar: Option<unsafe extern "C" fn(*mut Graph, f64) -> Node>,
+        describe: Option<unsafe extern "C" fn(*mut Graph, Node, *mut Desc) -> Status>,
+        supports: Option<unsafe extern "C" fn(*mut Graph, u32, u32) -> i32>,
+        batch: Option<unsafe extern "C" fn(*mut Graph) -> i64>,
+        float_type: Option<unsafe extern "C" fn(*mut Graph) -> u32>,
+        push: Option<unsafe extern "C" fn(*mut Graph, *const c_char)>,
+        pop: Option<unsafe extern "C" fn(*mut Graph)>,
+        fail: Option<unsafe extern "C" fn(*mut Graph, Status, *const c_char)>,
         reserved_ptr: *const c_void,
     }
     Component = "dfx_component" {
@@ -222,16 +229,16 @@ mirrors! {
     BuildApi = "dfx_build_api" {
         struct_size: u32,
         reserved: u32,
-        denoise: func!((*mut Graph, Denoiser, *const Eval, u32, *mut Node) -> Status),
-        denoiser_of: func!((*mut Graph, *const c_char) -> Denoiser),
-        network: func!((*mut Graph, *const c_char, *mut ModelIo) -> Status),
-        process: func!((*mut Graph, u32, u32, u32, *const Node, u32, *mut Node, u32) -> Status),
-        components: func!((*mut Graph) -> u32),
-        component: func!((*mut Graph, u32, *mut Component) -> Status),
-        stats: func!((*mut Graph, u32, *mut Stats) -> Status),
-        conds: func!((*mut Graph) -> u32),
-        cond: func!((*mut Graph, u32, *mut Node, *mut Node) -> Status),
-        cond_index: func!((*mut Graph, *const c_char) -> i32),
+        denoise: Option<unsafe extern "C" fn(*mut Graph, Denoiser, *const Eval, u32, *mut Node) -> Status>,
+        denoiser_of: Option<unsafe extern "C" fn(*mut Graph, *const c_char) -> Denoiser>,
+        network: Option<unsafe extern "C" fn(*mut Graph, *const c_char, *mut ModelIo) -> Status>,
+        process: Option<unsafe extern "C" fn(*mut Graph, u32, u32, u32, *const Node, u32, *mut Node, u32) -> Status>,
+        components: Option<unsafe extern "C" fn(*mut Graph) -> u32>,
+        component: Option<unsafe extern "C" fn(*mut Graph, u32, *mut Component) -> Status>,
+        stats: Option<unsafe extern "C" fn(*mut Graph, u32, *mut Stats) -> Status>,
+        conds: Option<unsafe extern "C" fn(*mut Graph) -> u32>,
+        cond: Option<unsafe extern "C" fn(*mut Graph, u32, *mut Node, *mut Node) -> Status>,
+        cond_index: Option<unsafe extern "C" fn(*mut Graph, *const c_char) -> i32>,
     }
     Host = "dfx_host" {
         struct_size: u32,
@@ -240,10 +247,10 @@ mirrors! {
         ctx: *mut c_void,
         graph: *const GraphApi,
         build: *const BuildApi,
-        alloc: func!((*const Host, usize, usize) -> *mut c_void),
-        free: func!((*const Host, *mut c_void, usize, usize)),
-        log: func!((*const Host, i32, *const c_char)),
-        extension: func!((*const Host, *const c_char) -> *const c_void),
+        alloc: Option<unsafe extern "C" fn(*const Host, usize, usize) -> *mut c_void>,
+        free: Option<unsafe extern "C" fn(*const Host, *mut c_void, usize, usize)>,
+        log: Option<unsafe extern "C" fn(*const Host, i32, *const c_char)>,
+        extension: Option<unsafe extern "C" fn(*const Host, *const c_char) -> *const c_void>,
         reserved: *const c_void,
     }
     ModelInfo = "dfx_model_info" {
@@ -275,8 +282,8 @@ mirrors! {
     ModelApi = "dfx_model_api" {
         struct_size: u32,
         reserved: u32,
-        info: func!((*const c_void, *mut ModelInfo, *mut Error) -> Status),
-        build: func!((*const c_void, *mut Graph, *mut ModelIo, *mut Error) -> Status),
+        info: Option<unsafe extern "C" fn(*const c_void, *mut ModelInfo, *mut Error) -> Status>,
+        build: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ModelIo, *mut Error) -> Status>,
     }
     ProcessInfo = "dfx_process_info" {
         struct_size: u32,
@@ -299,19 +306,19 @@ mirrors! {
     ProcessApi = "dfx_process_api" {
         struct_size: u32,
         reserved: u32,
-        info: func!((*const c_void, *const Stats, *mut ProcessInfo, *mut Error) -> Status),
-        clock: func!((*const c_void, *const f64, u32, *mut f64, *mut Error) -> Status),
-        encode: ProcessFn,
-        decode: ProcessFn,
-        perturb: ProcessFn,
-        prior: ProcessFn,
-        precond: ProcessFn,
-        renoise: ProcessFn,
-        ancestral: ProcessFn,
-        to_score: ProcessFn,
-        log_transition: ProcessFn,
-        loss_weight: ProcessFn,
-        posterior: ProcessFn,
+        info: Option<unsafe extern "C" fn(*const c_void, *const Stats, *mut ProcessInfo, *mut Error) -> Status>,
+        clock: Option<unsafe extern "C" fn(*const c_void, *const f64, u32, *mut f64, *mut Error) -> Status>,
+        encode: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        decode: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        perturb: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        prior: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        precond: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        renoise: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        ancestral: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        to_score: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        log_transition: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        loss_weight: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        posterior: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
         reserved_ptr: *const c_void,
     }
     GuidanceInfo = "dfx_guidance_info" {
@@ -352,12 +359,12 @@ mirrors! {
     GuidanceApi = "dfx_guidance_api" {
         struct_size: u32,
         reserved: u32,
-        info: func!((*const c_void, *mut GuidanceInfo, *mut Error) -> Status),
-        wrap: func!((*const c_void, *mut Graph, *mut WrapIo, *mut Error) -> Status),
-        start: GuideFn,
-        project: GuideFn,
-        permute: GuideFn,
-        finish: GuideFn,
+        info: Option<unsafe extern "C" fn(*const c_void, *mut GuidanceInfo, *mut Error) -> Status>,
+        wrap: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut WrapIo, *mut Error) -> Status>,
+        start: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
+        project: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
+        permute: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
+        finish: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
     }
     SamplerInfo = "dfx_sampler_info" {
         struct_size: u32,
@@ -401,9 +408,9 @@ mirrors! {
     SamplerApi = "dfx_sampler_api" {
         struct_size: u32,
         reserved: u32,
-        info: func!((*const c_void, *mut SamplerInfo, *mut Error) -> Status),
-        plan: func!((*const c_void, *mut Plan, *mut Error) -> Status),
-        step: func!((*const c_void, *mut Graph, *mut StepIo, *mut Error) -> Status),
+        info: Option<unsafe extern "C" fn(*const c_void, *mut SamplerInfo, *mut Error) -> Status>,
+        plan: Option<unsafe extern "C" fn(*const c_void, *mut Plan, *mut Error) -> Status>,
+        step: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut StepIo, *mut Error) -> Status>,
     }
     Pilot = "dfx_pilot" {
         struct_size: u32,
@@ -414,8 +421,8 @@ mirrors! {
     GridApi = "dfx_grid_api" {
         struct_size: u32,
         pilot_steps: u32,
-        knots: func!((*const c_void, u32, f64, f64, *mut f64, *mut Error) -> Status),
-        refine: func!((*const c_void, u32, f64, f64, *const Pilot, *mut f64, *mut Error) -> Status),
+        knots: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *mut f64, *mut Error) -> Status>,
+        refine: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *const Pilot, *mut f64, *mut Error) -> Status>,
     }
     ObjectiveInfo = "dfx_objective_info" {
         struct_size: u32,
@@ -454,9 +461,9 @@ mirrors! {
     ObjectiveApi = "dfx_objective_api" {
         struct_size: u32,
         reserved: u32,
-        info: func!((*const c_void, *mut ObjectiveInfo, *mut Error) -> Status),
-        loss: func!((*const c_void, *mut Graph, *mut LossIo, *mut Error) -> Status),
-        sweep: func!((*const c_void, *mut Graph, *mut SweepIo, *mut Error) -> Status),
+        info: Option<unsafe extern "C" fn(*const c_void, *mut ObjectiveInfo, *mut Error) -> Status>,
+        loss: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut LossIo, *mut Error) -> Status>,
+        sweep: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut SweepIo, *mut Error) -> Status>,
         reserved_ptr: *const c_void,
     }
     Factory = "dfx_factory" {
@@ -466,8 +473,8 @@ mirrors! {
         id: *const c_char,
         summary: *const c_char,
         config_schema: *const c_char,
-        create: func!((*const Factory, *const Host, *const c_char, *mut *mut c_void, *mut Error) -> Status),
-        destroy: func!((*mut c_void)),
+        create: Option<unsafe extern "C" fn(*const Factory, *const Host, *const c_char, *mut *mut c_void, *mut Error) -> Status>,
+        destroy: Option<unsafe extern "C" fn(*mut c_void)>,
     }
     Plugin = "dfx_plugin" {
         magic: u32,
