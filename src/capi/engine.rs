@@ -7,6 +7,7 @@ use super::tensor::CTensor;
 use crate::base::Result;
 use crate::engine::{Engine, LogSink, Options, Paths, Setting};
 use crate::mem::arena::HostAllocator;
+use crate::plugin::abi::Plugin;
 use crate::{bail, fail};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -153,12 +154,12 @@ pub unsafe extern "C" fn dfx_engine_memory(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dfx_plugin_register(
     e: *mut CEngine,
-    plugin: *const c_void,
+    plugin: *const Plugin,
     err: *mut CError,
 ) -> i32 {
     with(e, err, |handle| {
         // Safety: the header asks for a descriptor that lives until the process ends.
-        unsafe { handle.value.register(plugin) }.map(|_| ())
+        unsafe { handle.value.register(plugin.cast()) }.map(|_| ())
     })
 }
 

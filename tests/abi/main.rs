@@ -13,6 +13,7 @@ mod header;
 mod languages;
 mod loading;
 mod misuse;
+mod prototypes;
 mod rig;
 mod rust;
 mod services;
