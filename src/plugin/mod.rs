@@ -9,13 +9,33 @@ mod adapt;
 mod elf;
 mod entry;
 mod frame;
+#[cfg(any(
+    target_os = "freebsd",
+    target_os = "dragonfly",
+    target_os = "openbsd",
+    all(test, target_os = "linux")
+))]
+mod held;
 mod host;
 mod instance;
+#[cfg_attr(
+    not(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_os = "openbsd"
+    )),
+    path = "link_off.rs"
+)]
+mod link;
 mod load;
 #[cfg(feature = "layout-check")]
 mod mirrors;
 mod read;
 mod registry;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod sealed;
 
 pub use entry::Kind;
 pub use host::{Host, Log};
