@@ -76,7 +76,8 @@ TELL(adaptive_plan, dfx_plan, plan)
 }
 
 /* W(to) - W(from) over variances up to `all`. */
-static dfx_node increment(pen k, int redraw, dfx_node like, dfx_node from, dfx_node to, dfx_node all)
+static dfx_node increment(pen k, int redraw, dfx_node like, dfx_node from, dfx_node to,
+                          dfx_node all)
 {
     dfx_desc d = desc(k, like);
     dfx_node in[2];
@@ -112,7 +113,7 @@ BUILD(adaptive_step, dfx_step_io)
     TRY(drift(k, euler, after, &f_there));
     heun = ADD(x, ADD(MUL(MUL(h, NUM(.5)), ADD(f, f_there)), dw));
     error = DIV(op1(k, DFX_OP_ABS, SUB(euler, heun)),
-                ADD(NUM(.01), MUL(NUM(P(TOLERANCE)), SQRT(after))));
+                MUL(NUM(P(TOLERANCE)), ADD(NUM(.2), SQRT(after))));
     accept = LE(error, NUM(1.));
     factor = DIV(NUM(.9), SQRT(MAX(error, NUM(1e-8))));
     factor = MIN(MAX(factor, NUM(.2)), WHERE(accept, NUM(4.), NUM(.7)));

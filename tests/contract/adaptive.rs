@@ -17,12 +17,15 @@ fn job(p: &Plugins, config: &str) -> Job {
 #[test]
 fn terminal_variance() {
     let Some(p) = plugins("adaptive") else { return };
-    const N: usize = 8000;
-    let (mean, var) = moments(&job(&p, "{}").run(0, N).unwrap().values("x"));
+    const N: usize = 10_000;
+    // the tolerance leaves a little: 3.266 +- .013 at .05 (80 000 samples), 3.237 +- .015 at .01 (60 000)
+    let (mean, var) = moments(&job(&p, r#"{"tolerance":0.02}"#).run(0, N).unwrap().values("x"));
     // four standard errors: of the mean .02, of the variance .037
     assert!((mean - MEAN).abs() < 0.08, "mean {mean}, want {MEAN}");
     assert!((var - VAR).abs() < 0.15, "variance {var}, want {VAR}");
-    let (_, redrawn) = moments(&job(&p, r#"{"redraw":1}"#).run(0, N).unwrap().values("x"));
+    let (_, redrawn) =
+        moments(&job(&p, r#"{"tolerance":0.02,"redraw":1}"#).run(0, N).unwrap().values("x"));
+    println!("mean {mean}, variance {var}; redrawn {redrawn}");
     assert!(redrawn < VAR - 0.6, "noise redrawn after a rejection: variance {redrawn}");
 }
 

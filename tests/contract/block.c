@@ -131,7 +131,7 @@ BUILD(blocks_step, dfx_step_io)
     dfx_node sure, place_in, open, best, commit;
     dfx_eval e;
     if (at < 0 || k.build->conds(g) != 2)
-        return say(err, DFX_E_NOT_FOUND, "block decoding: the model has no condition start");
+        return dfx_fail(err, DFX_E_NOT_FOUND, "block decoding: the model has no condition start");
     TRY(k.build->cond(g, 0, &cond[0], &unused));
     TRY(k.build->cond(g, 1, &cond[1], &unused));
     cond[at] = spread(k, start, 1, &rows);

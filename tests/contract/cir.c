@@ -1,7 +1,8 @@
 /* Case 2. The Cox-Ingersoll-Ross process with its exact transition drawn inside the graph.
  *
  * dX = kappa (theta - X) dt + sigma sqrt(X) dW is e^{-kappa t} times a squared Bessel process of
- * dimension delta = 4 kappa theta / sigma^2 at clock u(t) = sigma^2 (e^{kappa t} - 1) / (4 kappa). The coordinate is w = sqrt(BESQ), the noise level sqrt(u). One draw of BESQ(x0; u) is a shifted
+ * dimension delta = 4 kappa theta / sigma^2 at the clock u = sigma^2 (e^{kappa t} - 1) / (4 kappa).
+ * The coordinate is w = sqrt(BESQ), the noise level sqrt(u). One draw of BESQ(x0; u) is a shifted
  * normal squared plus a gamma for delta > 1, and a gamma of Poisson shape for any delta, which is
  * what is left when Feller's condition (delta >= 2) fails badly. */
 #include "contract.h"

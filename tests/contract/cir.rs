@@ -102,6 +102,7 @@ fn generated_noncentral_data() {
     let (b, lambda) = (0.02, 20.0);
     let x = ancestral(&p, CASES[0], b, lambda, &p.knots(256, 10.0, 0.003), 0);
     let d = distance(&x, |x| chi_square_cdf(x / b, 3.0, lambda));
+    println!("noncentral data: distance {d}");
     assert!(d < 0.02, "distance {d}");
     let coarse = ancestral(&p, CASES[0], b, lambda, &p.knots(4, 10.0, 0.003), 0);
     let d = distance(&coarse, |x| chi_square_cdf(x / b, 3.0, lambda));

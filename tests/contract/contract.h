@@ -9,6 +9,7 @@
 #ifndef CONTRACT_H
 #define CONTRACT_H
 
+#define DFX_HELPERS
 #include "diffx_plugin.h"
 
 #include <math.h>
@@ -28,17 +29,6 @@ typedef struct kit {                     /* a factory with its keys and defaults
     double      value[8];
 } kit;
 
-static dfx_status say(dfx_error *err, dfx_status status, const char *message)
-{
-    if (err && DFX_HAS(err, dfx_error, message)) {
-        err->status = status;
-        strncpy(err->message, message, sizeof err->message - 1);
-        err->message[sizeof err->message - 1] = 0;
-        err->message_len = (uint32_t)strlen(err->message);
-    }
-    return status;
-}
-
 static dfx_status DFX_CALL plug_create(const dfx_factory *self, const dfx_host *host,
                                        const char *config, void **out, dfx_error *err)
 {
@@ -46,7 +36,7 @@ static dfx_status DFX_CALL plug_create(const dfx_factory *self, const dfx_host *
     plug *made = (plug *)host->alloc(host, sizeof *made, 16);
     int i;
     if (!made)
-        return say(err, DFX_E_NO_MEMORY, "no memory for an instance");
+        return dfx_fail(err, DFX_E_NO_MEMORY, "no memory for an instance");
     made->host = host;
     for (i = 0; i < 8; i++) {
         char quoted[32] = "\"";
@@ -75,13 +65,13 @@ static void DFX_CALL plug_destroy(void *instance)
     static dfx_status DFX_CALL name(const void *self, type *what, dfx_error *err)
 /* What a process is, and the range of its levels for data of these statistics. */
 #define RANGE(name) \
-    static dfx_status DFX_CALL name(const void *self, const dfx_stats *stats, dfx_process_info *out, \
-                                    dfx_error *err)
+    static dfx_status DFX_CALL name(const void *self, const dfx_stats *stats, \
+                                    dfx_process_info *out, dfx_error *err)
 #define UNUSED (void)self, (void)err
 #define P(i) (((const plug *)self)->p[i])
 
 /* The tables of one factory of id "org.contract.ID". MODEL(net, "net", ("v", "b"), (1., 0.)) wants
- * net_info and net_build and makes the factory `net` with two keys and their defaults; and so on. */
+ * net_info and net_build and makes the factory `net` of two keys and their defaults; and so on. */
 #define SPREAD(...) __VA_ARGS__
 #define KIT(x, kind, id, keys, values) \
     static const kit x = {{(uint32_t)sizeof(dfx_factory), kind, &x##_api, "org.contract." id, id, \
@@ -131,35 +121,19 @@ static pen pen_at(const void *self, dfx_graph *g)
 static dfx_node emit(pen k, dfx_op op, uint32_t n_in, const dfx_node *in, uint32_t n_attr,
                      const dfx_attr *attr)
 {
-    dfx_call call;
-    memset(&call, 0, sizeof call);
-    call.struct_size = (uint32_t)sizeof call;
-    call.op = op;
-    call.in = in;
-    call.n_in = n_in;
-    call.attr = attr;
-    call.n_attr = n_attr;
-    return k.api->emit(k.g, &call);
+    return dfx_emit(k.api, k.g, op, in, n_in, attr, n_attr);
 }
-
-static dfx_attr whole(uint32_t key, int64_t i) { dfx_attr a = {0}; a.key = key; a.i = i; return a; }
-static dfx_attr real(uint32_t key, double f) { dfx_attr a = {0}; a.key = key; a.f = f; return a; }
 static dfx_attr list(uint32_t key, uint32_t n, const int64_t *p)
 {
-    dfx_attr a = {0};
-    a.key = key;
-    a.count = n;
-    a.p = p;
-    return a;
+    return dfx_attr_ints(key, p, n);
 }
+#define whole dfx_attr_int
+#define real  dfx_attr_float
 
-static dfx_node op1(pen k, dfx_op op, dfx_node a) { return emit(k, op, 1, &a, 0, NULL); }
+static dfx_node op1(pen k, dfx_op op, dfx_node a) { return dfx_emit1(k.api, k.g, op, a); }
 static dfx_node op2(pen k, dfx_op op, dfx_node a, dfx_node b)
 {
-    dfx_node in[2];
-    in[0] = a;
-    in[1] = b;
-    return emit(k, op, 2, in, 0, NULL);
+    return dfx_emit2(k.api, k.g, op, a, b);
 }
 static dfx_node op3(pen k, dfx_op op, dfx_node a, dfx_node b, dfx_node c)
 {

@@ -78,7 +78,7 @@ BUILD(cfg_wrap, dfx_wrap_io)
     dfx_node value, null_value, d[2];
     uint32_t i;
     if (at != 0)
-        return say(err, DFX_E_NOT_FOUND, "cfg: the model has no condition class");
+        return dfx_fail(err, DFX_E_NOT_FOUND, "cfg: the model has no condition class");
     TRY(k.build->cond(g, 0, &value, &null_value));
     for (i = 0; i < io->n_evals; i++) {
         dfx_eval both[2];

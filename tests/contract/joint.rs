@@ -32,6 +32,7 @@ fn judge(job: &Job) -> (f64, [(f64, usize); 2]) {
 fn both_follow_their_joint_law() {
     let Some(p) = plugins("joint") else { return };
     let (share, by_class) = judge(&job(&p, 0));
+    println!("P(c = 1) = {share}, distances {by_class:?}");
     assert!((share - 0.7).abs() < 0.015, "P(c = 1) = {share}, want 0.7");
     for (class, (d, n)) in by_class.into_iter().enumerate() {
         // the ancestral steps leave .006 at 512 levels (processes 6)
@@ -43,5 +44,6 @@ fn both_follow_their_joint_law() {
 fn an_image_blind_to_its_token_is_seen() {
     let Some(p) = plugins("joint") else { return };
     let (_, by_class) = judge(&job(&p, 1));
+    println!("blind: {by_class:?}");
     assert!(by_class.iter().any(|(d, _)| *d > 0.1), "blind: {by_class:?}");
 }

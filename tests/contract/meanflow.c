@@ -88,7 +88,7 @@ BUILD(meanflow_loss, dfx_loss_io)
     return DFX_OK;
 }
 
-/* ---- objective with a sweep: carry_k = (d x_{k+1} / d x_k)^T carry_{k+1}, the last the reward's */
+/* ---- objective with a sweep: carry_k = (d x_{k+1} / d x_k)^T carry_{k+1}, from the reward's */
 
 static const char *const adjoint_metrics[] = {"adjoint"};
 

@@ -17,8 +17,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
+/// Of every run.
+pub(crate) const SEED: u64 = 11;
+
 /// Compiles `tests/contract/NAME.c` once; none when this machine has no C compiler.
-fn compile(name: &str) -> Option<PathBuf> {
+pub(crate) fn compile(name: &str) -> Option<PathBuf> {
     static DONE: Mutex<Option<HashMap<String, Option<PathBuf>>>> = Mutex::new(None);
     let mut done = DONE.lock().unwrap();
     let known = done.get_or_insert_default();
@@ -185,7 +188,7 @@ impl Job {
         let nulls: Vec<_> =
             self.parts.conds.iter().map(|c| (c.name.clone(), c.null_value)).collect();
         let request = Request {
-            seed: 11,
+            seed: SEED,
             first_sample: first,
             n_samples: n,
             preview_every: 0,

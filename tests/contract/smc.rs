@@ -68,6 +68,7 @@ fn twisted_target() {
     // a group of eight is not the target by itself: without its weight its mean is short
     let (plain, var) = moments(&x);
     let se = (var / (n / GROUP) as f64).sqrt();
+    println!("normaliser {got_z} of {z}, unweighted mean {plain} of {mean}");
     assert!(mean - plain > 3.0 * se && plain > 0.5 * mean, "unweighted mean {plain}, want {mean}");
 }
 
