@@ -37,7 +37,6 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "cpu/",
     "base/philox_simd.rs",
     "engine/builtin.rs",
-    "weights/map.rs",
 ];
 
 const MOST_LINES: usize = 800;
