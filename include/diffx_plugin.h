@@ -159,7 +159,7 @@ typedef uint32_t dfx_denoiser;           /* 0 = the outermost one               
 #define DFX_ATTR_PURPOSE      28u   /* int: RNG purpose, 0..255 (DFX_PURPOSE_*) */
 #define DFX_ATTR_RANGE_LO     30u   /* float: start of the Brownian interval */
 #define DFX_ATTR_RANGE_HI     31u   /* float: end of the Brownian interval */
-#define DFX_ATTR_DEPTH        32u   /* int: levels of bisection, 1..40; default 24 */
+#define DFX_ATTR_DEPTH        32u   /* int: levels of bisection, 1..31; default 24 */
 #define DFX_ATTR_ORDER        33u   /* int: order of the polygamma function, from 0 */
 #define DFX_ATTR_SIZES        35u   /* ints: extent per axis */
 

@@ -89,7 +89,7 @@ attr_keys! {
     Ordinal = 29, Int, "ordinal", "which node of its purpose; set by the builder";
     RangeLo = 30, Float, "range_lo", "start of the Brownian interval";
     RangeHi = 31, Float, "range_hi", "end of the Brownian interval";
-    Depth = 32, Int, "depth", "levels of bisection, 1..40; default 24";
+    Depth = 32, Int, "depth", "levels of bisection, 1..31; default 24";
     Order = 33, Int, "order", "order of the polygamma function, from 0";
     Index = 34, Int, "index", "which input, weight or constant; set by the builder";
     Sizes = 35, Ints, "sizes", "extent per axis";

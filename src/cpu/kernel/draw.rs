@@ -102,7 +102,7 @@ fn brownian<T: Pod + Send + Sync>(call: &mut Call<'_>, of: impl Fn(f64) -> T + S
     let (stream, first) = address(call)?;
     let (lo, hi) =
         (call.attrs.float(AttrKey::RangeLo, 0.0), call.attrs.float(AttrKey::RangeHi, 0.0));
-    let depth = call.attrs.int(AttrKey::Depth, 24).clamp(1, 40) as u32;
+    let depth = call.attrs.int(AttrKey::Depth, 24).clamp(1, 31) as u32;
     let rows = call.out.dims().first().copied().unwrap_or(1);
     let per_sample = call.out.desc.shape.elements().checked_div(rows).unwrap_or(0);
     let (from, to) = (times(call, 0)?, times(call, 1)?);

@@ -70,8 +70,8 @@ pub(super) fn rule(call: &mut Call<'_>) -> Result<Desc> {
                 bail!(Invalid, "brownian: the interval from {lo} to {hi} is empty");
             }
             let depth = call.attrs.int(AttrKey::Depth, DEPTH);
-            if !(1..=40).contains(&depth) {
-                bail!(Invalid, "brownian: depth is {depth}, want 1 to 40");
+            if !(1..=31).contains(&depth) {
+                bail!(Invalid, "brownian: depth is {depth}, want 1 to 31");
             }
             call.attrs.set(AttrKey::Depth, Value::Int(depth));
             drawn(call)
