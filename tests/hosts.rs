@@ -1,4 +1,4 @@
-//! Hosts in C: built against the headers as a user would, linked with the shared library, run plainly, with the address
+//! Hosts: Julia by ccall, and C built against the headers as a user would, linked with the shared library, run plainly, with the address
 //! sanitizer, and under valgrind.
 
 #[path = "support/model.rs"]
@@ -115,4 +115,30 @@ fn quickstart_runs_under_valgrind() {
         expect_ok(&run);
     });
     let _ = std::fs::remove_file(exe);
+}
+
+#[test]
+fn julia_samples_by_ccall() {
+    if !has("julia") {
+        println!("skipped: Julia is not installed");
+        return;
+    }
+    let Some(library) = library() else {
+        println!("skipped: no libdiffx.so beside this test");
+        return;
+    };
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let run = Command::new("julia")
+        .arg("--startup-file=no")
+        .arg(root.join("tests/hosts/julia/smoke.jl"))
+        .arg(library.join("libdiffx.so"))
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    println!("{out}{err}");
+    assert!(
+        run.status.success() && out.contains("64 positive paths of 32 days"),
+        "{:?}",
+        run.status
+    );
 }
