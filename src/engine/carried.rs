@@ -1,7 +1,7 @@
 //! Models inside the library, by short name, so that a first sample needs no file.
 
 /// Name and bytes of each.
-const CARRIED: &[(&str, &[u8])] = &[];
+const CARRIED: &[(&str, &[u8])] = &[("vix", include_bytes!("../../models/vix.safetensors"))];
 
 /// The file carried under that name.
 pub fn find(name: &str) -> Option<&'static [u8]> {
