@@ -13,6 +13,7 @@ pub trait Object {
 }
 
 /// The object behind a pointer.
+#[repr(C)] // the magic word first, so that a pointer of another kind is told by its first bytes
 pub struct Handle<T> {
     magic: AtomicU64,
     /// How often it is held (tensors).

@@ -28,7 +28,8 @@ pub(super) unsafe fn read<T: Growing>(p: *const T) -> Result<T> {
     }
     // Safety: the first word is always there.
     let size = unsafe { p.cast::<u32>().read_unaligned() } as usize;
-    if !(4..=MOST).contains(&size) {
+    // every version of a struct ends at a multiple of 8, so that no pointer is cut in half
+    if !(8..=MOST).contains(&size) || size % 8 != 0 {
         bail!(Invalid, "{}: struct_size is {size}: start from the _INIT macro", T::NAME);
     }
     let known = size.min(size_of::<T>());

@@ -6,6 +6,9 @@ use crate::bail;
 use crate::base::Result;
 use serde_json::{Map, Value, json};
 
+/// Most settings in one list (guidances nest: each costs stack while a graph is built).
+const MOST_LISTED: usize = 32;
+
 /// An id, short or full, and the config of the instance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Setting {
@@ -69,6 +72,13 @@ impl Setting {
     pub fn list(what: &str, value: Option<Value>) -> Result<Vec<Self>> {
         match value {
             None => Ok(Vec::new()),
+            Some(Value::Array(list)) if list.len() > MOST_LISTED => {
+                bail!(
+                    Invalid,
+                    "{what}: a list of {} settings, want at most {MOST_LISTED}",
+                    list.len()
+                )
+            }
             Some(Value::Array(list)) => {
                 list.into_iter().map(|v| Self::from_value(what, v)).collect()
             }
@@ -98,6 +108,14 @@ mod tests {
         assert_eq!(a, b);
         assert_eq!(a.to_value(), object);
         assert_eq!(Setting::parse("cir").unwrap(), Setting::of("cir"));
+    }
+
+    #[test]
+    fn lists_have_an_end() {
+        let list = |n| Setting::list("guidance", Some(json!(vec!["cfg"; n])));
+        assert_eq!(list(MOST_LISTED).unwrap().len(), MOST_LISTED);
+        let error = list(1800).unwrap_err();
+        assert_eq!(error.message, "guidance: a list of 1800 settings, want at most 32");
     }
 
     #[test]

@@ -16,6 +16,9 @@ use crate::graph::builder::Lora;
 use crate::graph::{AttrKey, Attrs, Graph, NodeId, Op};
 use std::sync::Arc;
 
+/// Most guidances around one network: each takes a few kilobytes of stack while a graph is built.
+const MOST_GUIDANCES: usize = 32;
+
 /// One evaluation of a denoiser. `cond` empty = the conditions of the job.
 #[derive(Debug, Clone)]
 pub struct Eval {
@@ -303,6 +306,13 @@ impl<'a> Build<'a> {
     }
 
     fn guided(&mut self, handle: u32, evals: &[Eval]) -> Result<Vec<Vec<NodeId>>> {
+        if self.parts.guidances.len() > MOST_GUIDANCES {
+            bail!(
+                Invalid,
+                "{} guidances around each other, want at most {MOST_GUIDANCES}",
+                self.parts.guidances.len()
+            );
+        }
         let index = handle as usize - 2;
         let guidance = Arc::clone(&self.parts.guidances[index]);
         if !guidance.has(Hook::Wrap) {

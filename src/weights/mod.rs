@@ -5,7 +5,9 @@ pub mod atomic;
 pub mod bind;
 pub mod convert;
 mod header;
+mod open;
 pub mod safetensors;
 
 pub use bind::{Wanted, bind};
+pub use open::plain_file;
 pub use safetensors::{Entry, Out, SafeTensors, write};

@@ -2,7 +2,7 @@
 //! header only; each tensor is read when it is asked for, into memory of a budget. Numbers are little-endian, as on
 //! every machine we build for.
 
-use super::{atomic, header};
+use super::{atomic, header, plain_file};
 use crate::base::{Desc, Result};
 use crate::mem::{Budget, Tensor};
 use crate::{bail, fail};
@@ -47,15 +47,8 @@ enum Source {
 impl SafeTensors {
     pub fn open(path: &Path) -> Result<Self> {
         let label = path.display().to_string();
-        let file = File::open(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => fail!(NotFound, "{label}: no such file"),
-            _ => fail!(Io, "{label}: {e}"),
-        })?;
-        let meta = file.metadata().map_err(|e| fail!(Io, "{label}: {e}"))?;
-        if !meta.is_file() {
-            bail!(Invalid, "{label}: not a file");
-        }
-        Self::read(label, Source::File(Mutex::new(file)), meta.len())
+        let (file, len) = plain_file(path)?;
+        Self::read(label, Source::File(Mutex::new(file)), len)
     }
 
     /// A file carried inside the program; `label` appears in errors.

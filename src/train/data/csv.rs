@@ -2,8 +2,18 @@
 //! an error with its line, a value that is plainly missing is skipped and counted.
 
 use crate::base::Result;
+use crate::weights::plain_file;
 use crate::{bail, fail};
+use std::io::Read;
 use std::path::Path;
+
+/// Largest file: a hundred million daily values.
+const MAX_BYTES: u64 = 1 << 28;
+
+/// Most cells, each of which is held as text while the columns are told apart.
+const MAX_CELLS: usize = 1 << 24;
+
+const MAX_COLUMNS: usize = 4096;
 
 /// What a cell without a value is written as.
 const MISSING: &[&str] = &["", ".", "-", "na", "n/a", "nan", "null", "none", "#n/a"];
@@ -27,8 +37,12 @@ impl Series {
     /// Reads `column`, or the only, or the usual one when none is named.
     pub fn read(path: &Path, column: Option<&str>) -> Result<Self> {
         let label = path.display();
-        let text = std::fs::read_to_string(path).map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => fail!(NotFound, "{label}: no such file"),
+        let (file, len) = plain_file(path)?;
+        if len > MAX_BYTES {
+            bail!(Unsupported, "{label}: has {len} bytes, a CSV may have at most {MAX_BYTES}");
+        }
+        let mut text = String::new();
+        file.take(MAX_BYTES).read_to_string(&mut text).map_err(|e| match e.kind() {
             std::io::ErrorKind::InvalidData => fail!(Format, "{label}: not UTF-8 text"),
             _ => fail!(Io, "{label}: {e}"),
         })?;
@@ -46,8 +60,13 @@ impl Series {
             bail!(Format, "the file is empty, want a header line with the names of the columns");
         };
         let names = cells(head).map_err(|e| e.within("line 1"))?;
+        let mut read = names.len();
         let rows = lines
             .map(|(n, line)| {
+                read += names.len();
+                if read > MAX_CELLS {
+                    bail!(Unsupported, "line {n}: more than {MAX_CELLS} cells so far");
+                }
                 let row = cells(line).map_err(|e| e.within(format!("line {n}")))?;
                 if row.len() != names.len() {
                     bail!(
@@ -152,6 +171,9 @@ fn cells(line: &str) -> Result<Vec<String>> {
     let mut chars = line.trim_end_matches('\r').chars().peekable();
     let mut quoted = false;
     while let Some(c) = chars.next() {
+        if out.len() >= MAX_COLUMNS {
+            bail!(Unsupported, "more than {MAX_COLUMNS} columns");
+        }
         match c {
             '"' if quoted && chars.peek() == Some(&'"') => {
                 chars.next();
@@ -204,6 +226,13 @@ mod tests {
         let s = Series::parse(text, Some("V")).unwrap();
         assert_eq!((s.values.as_slice(), s.skipped), (&[1.0, 4.0][..], 2));
         assert_eq!(s.dates, ["1", "5"]);
+    }
+
+    #[test]
+    fn a_line_of_commas_is_refused() {
+        let text = format!("a,b\n{}\n", ",".repeat(MAX_COLUMNS + 1));
+        let error = Series::parse(&text, None).unwrap_err();
+        assert_eq!(error.message, "line 2: more than 4096 columns");
     }
 
     #[test]

@@ -3,9 +3,12 @@
 
 use super::{Dataset, Series};
 use crate::bail;
-use crate::base::Result;
+use crate::base::{DType, Desc, Result};
 use crate::mem::{Budget, Tensor};
 use std::sync::Arc;
+
+/// Most bytes of windows that are cut at once.
+const MAX_BYTES: u64 = 1 << 32;
 
 /// Which side of the split date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +62,18 @@ impl Windows {
     /// x: [examples, window]; with a history one condition [examples, history, 1].
     pub fn dataset(&self, series: &Series, budget: &Arc<Budget>) -> Result<Dataset> {
         let n = self.starts.len();
+        for width in [self.window, self.history] {
+            // twice: the values are gathered here and then copied into the tensor
+            let bytes = Desc::new(DType::F32, &[n, width])?.bytes() as u64;
+            budget.check(bytes.saturating_mul(2), "cutting windows")?;
+            if bytes > MAX_BYTES {
+                bail!(
+                    Unsupported,
+                    "{n} windows of {width} values are {bytes} bytes, want at most {MAX_BYTES}: \
+                     take a larger stride or a smaller window"
+                );
+            }
+        }
         let mut x = Vec::with_capacity(n * self.window);
         let mut past = Vec::with_capacity(n * self.history);
         for &s in &self.starts {
