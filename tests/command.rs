@@ -153,11 +153,10 @@ fn a_model_from_a_csv_to_a_picture() {
     let sample = |more: &[&str]| {
         good(
             &dir,
-            &[&["sample", "model.safetensors", "--steps", "6", "-n", "40", "--seed", "3"], more]
-                .concat(),
+            &[&["sample", "model.safetensors", "--steps", "6", "--seed", "3"], more].concat(),
         )
     };
-    sample(&["-o", "a.csv", "-o", "a.png", "-o", "a.npy", "-o", "a.safetensors"]);
+    sample(&["-n", "40", "-o", "a.csv", "-o", "a.png", "-o", "a.npy", "-o", "a.safetensors"]);
     let csv = std::fs::read_to_string(dir.join("a.csv")).unwrap();
     let lines: Vec<&str> = csv.lines().collect();
     assert!(lines[0].starts_with("sample,2001-06-01,"), "{}", lines[0]);

@@ -340,7 +340,7 @@ mod tests {
         let dark = (0..WIDTH as usize).filter(|x| at(*x, 56)[0] < 0x60).count();
         assert!(dark > 20, "the title has {dark} dark pixels");
         for ink in [WIDE, NARROW, MEDIAN, TRUTH] {
-            let has = pixels.as_chunks::<3>().0.iter().any(|p| *p == [ink.0, ink.1, ink.2]);
+            let has = pixels.as_chunks::<3>().0.contains(&[ink.0, ink.1, ink.2]);
             assert!(has, "{ink:?} is nowhere");
         }
     }
