@@ -134,8 +134,8 @@ fn held_out_days_fall_into_the_fan() {
     // 24 windows of correlated days say a coverage to about 0.1
     assert!((0.3..0.7).contains(&share(0, 0)), "{}", share(0, 0));
     assert!((0.75..=1.0).contains(&share(0, 1)), "{}", share(0, 1));
-    // Over 272 windows the two are level (docs/vix.md), over few windows either may lead; a network that learned
-    // nothing of the past scores twice as much. On logarithms: else a few days of March 2020 decide alone.
+    // Over 272 windows the two are level (docs/vix.md), over few windows either may lead by a tenth. On logarithms:
+    // else a few days of March 2020 decide alone.
     let [ours, bare] = log_score;
     assert!(ours < 1.2 * bare, "the network scores {ours} and the bare process {bare}");
 }
