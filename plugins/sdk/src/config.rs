@@ -2,9 +2,11 @@
 //! an error unless it starts with `x-`. A plugin's `create` is a list of such questions.
 
 use crate::error::{Error, Result};
+use crate::schema;
+use core::ffi::CStr;
 use core::fmt::Display;
 use core::ops::{Bound, RangeBounds};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Numbers above 0.
 pub const POSITIVE: (Bound<f64>, Bound<f64>) = (Bound::Excluded(0.0), Bound::Unbounded);
@@ -15,7 +17,8 @@ pub const FINITE: (Bound<f64>, Bound<f64>) = (Bound::Unbounded, Bound::Unbounded
 #[derive(Debug, Clone)]
 pub struct Config {
     values: Map<String, Value>,
-    asked: Vec<&'static str>,
+    /// Keys and the schema of each.
+    asked: Vec<(&'static str, Value)>,
 }
 
 impl Config {
@@ -34,7 +37,8 @@ impl Config {
         default: f64,
         range: impl RangeBounds<f64>,
     ) -> Result<f64> {
-        Ok(self.opt_f64(key, range)?.unwrap_or(default))
+        let value = self.number(key, range, Some(default.into()))?;
+        Ok(value.unwrap_or(default))
     }
 
     pub fn opt_f64(
@@ -42,7 +46,17 @@ impl Config {
         key: &'static str,
         range: impl RangeBounds<f64>,
     ) -> Result<Option<f64>> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+        self.number(key, range, None)
+    }
+
+    fn number(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<f64>,
+        default: Option<Value>,
+    ) -> Result<Option<f64>> {
+        let property = schema::property("number", rules(&range), default);
+        let Some(value) = self.take(key, property) else { return Ok(None) };
         match value.as_f64() {
             Some(x) if x.is_finite() && range.contains(&x) => Ok(Some(x)),
             _ => Err(wrong(key, value, &format!("a number {}", describe(&range)))),
@@ -56,15 +70,35 @@ impl Config {
         default: usize,
         range: impl RangeBounds<usize>,
     ) -> Result<usize> {
-        let Some(value) = self.take(key) else { return Ok(default) };
+        let value = self.whole(key, range, Some(default.into()))?;
+        Ok(value.unwrap_or(default))
+    }
+
+    pub fn opt_usize(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<usize>,
+    ) -> Result<Option<usize>> {
+        self.whole(key, range, None)
+    }
+
+    fn whole(
+        &mut self,
+        key: &'static str,
+        range: impl RangeBounds<usize>,
+        default: Option<Value>,
+    ) -> Result<Option<usize>> {
+        let property = schema::property("integer", rules(&range), default);
+        let Some(value) = self.take(key, property) else { return Ok(None) };
         match value.as_u64().and_then(|x| usize::try_from(x).ok()) {
-            Some(x) if range.contains(&x) => Ok(x),
+            Some(x) if range.contains(&x) => Ok(Some(x)),
             _ => Err(wrong(key, value, &format!("a whole number {}", describe(&range)))),
         }
     }
 
     pub fn bool(&mut self, key: &'static str, default: bool) -> Result<bool> {
-        match self.take(key) {
+        let property = schema::property("boolean", Map::new(), Some(default.into()));
+        match self.take(key, property) {
             None => Ok(default),
             Some(Value::Bool(x)) => Ok(*x),
             Some(value) => Err(wrong(key, value, "true or false")),
@@ -72,7 +106,7 @@ impl Config {
     }
 
     pub fn opt_str(&mut self, key: &'static str) -> Result<Option<String>> {
-        match self.take(key) {
+        match self.take(key, schema::property("string", Map::new(), None)) {
             None => Ok(None),
             Some(Value::String(x)) => Ok(Some(x.clone())),
             Some(value) => Err(wrong(key, value, "a string")),
@@ -82,7 +116,10 @@ impl Config {
     /// One of a set of words, paired with what they stand for; the first is the default.
     pub fn one_of<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Result<T> {
         let names = || words.iter().map(|w| w.0).collect::<Vec<_>>().join(", ");
-        let value = self.take(key);
+        let names_only: Vec<&str> = words.iter().map(|w| w.0).collect();
+        let default = names_only.first().map(|w| (*w).into());
+        let rules = Map::from_iter([("enum".to_owned(), json!(names_only))]);
+        let value = self.take(key, schema::property("string", rules, default));
         let hit = match value {
             None => words.first(),
             Some(Value::String(x)) => words.iter().find(|w| w.0 == x),
@@ -101,7 +138,8 @@ impl Config {
         key: &'static str,
         range: impl RangeBounds<f64>,
     ) -> Result<Option<Vec<f64>>> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+        let property = schema::property("numbers", rules(&range), None);
+        let Some(value) = self.take(key, property) else { return Ok(None) };
         let fits = |x: &f64| x.is_finite() && range.contains(x);
         let list: Option<Vec<f64>> =
             value.as_array().and_then(|a| a.iter().map(|x| x.as_f64().filter(fits)).collect());
@@ -117,7 +155,8 @@ impl Config {
         key: &'static str,
         range: impl RangeBounds<usize>,
     ) -> Result<Option<Vec<usize>>> {
-        let Some(value) = self.take(key) else { return Ok(None) };
+        let property = schema::property("integers", rules(&range), None);
+        let Some(value) = self.take(key, property) else { return Ok(None) };
         let whole = |x: &Value| {
             x.as_u64().and_then(|x| usize::try_from(x).ok()).filter(|x| range.contains(x))
         };
@@ -136,7 +175,8 @@ impl Config {
         key: &'static str,
         range: impl RangeBounds<usize>,
     ) -> Result<Vec<(String, usize)>> {
-        let Some(value) = self.take(key) else { return Ok(Vec::new()) };
+        let property = schema::property("sizes", rules(&range), None);
+        let Some(value) = self.take(key, property) else { return Ok(Vec::new()) };
         let whole = |(name, x): (&String, &Value)| {
             let x = x.as_u64().and_then(|x| usize::try_from(x).ok());
             x.filter(|x| range.contains(x)).map(|x| (name.clone(), x))
@@ -156,21 +196,24 @@ impl Config {
         self.values.get(key).is_some_and(|v| !v.is_null())
     }
 
-    /// An error naming the first key that nobody asked for.
-    pub fn finish(&self) -> Result<()> {
+    /// An error naming the first key that nobody asked for, or where a schema says other than what was asked.
+    pub fn finish(&self, schema: Option<&CStr>) -> Result<()> {
+        let asked: Vec<&str> = self.asked.iter().map(|a| a.0).collect();
         let unknown =
-            self.values.keys().find(|k| !k.starts_with("x-") && !self.asked.contains(&k.as_str()));
-        let Some(key) = unknown else { return Ok(()) };
-        let known = match self.asked.is_empty() {
+            self.values.keys().find(|k| !k.starts_with("x-") && !asked.contains(&k.as_str()));
+        let Some(key) = unknown else {
+            return schema.map_or(Ok(()), |text| schema::compare(text, &self.asked));
+        };
+        let known = match asked.is_empty() {
             true => "there are none".to_owned(),
-            false => format!("want one of {}", self.asked.join(", ")),
+            false => format!("want one of {}", asked.join(", ")),
         };
         Err(Error::format(format!("config has no key {key}: {known}")))
     }
 
-    fn take(&mut self, key: &'static str) -> Option<&Value> {
-        if !self.asked.contains(&key) {
-            self.asked.push(key);
+    fn take(&mut self, key: &'static str, property: Value) -> Option<&Value> {
+        if !self.asked.iter().any(|a| a.0 == key) {
+            self.asked.push((key, property));
         }
         self.values.get(key).filter(|v| !v.is_null())
     }
@@ -182,6 +225,21 @@ fn wrong(key: &str, value: &Value, want: &str) -> Error {
         shown = shown.chars().take(60).chain("...".chars()).collect();
     }
     Error::invalid(format!("{key} is {shown}, want {}", want.trim_end()))
+}
+
+/// A range in a schema's words.
+fn rules<T: Copy + Into<Value>>(range: &impl RangeBounds<T>) -> Map<String, Value> {
+    let low = match range.start_bound() {
+        Bound::Included(x) => Some(("minimum", *x)),
+        Bound::Excluded(x) => Some(("exclusiveMinimum", *x)),
+        Bound::Unbounded => None,
+    };
+    let high = match range.end_bound() {
+        Bound::Included(x) => Some(("maximum", *x)),
+        Bound::Excluded(x) => Some(("exclusiveMaximum", *x)),
+        Bound::Unbounded => None,
+    };
+    low.into_iter().chain(high).map(|(word, x)| (word.to_owned(), x.into())).collect()
 }
 
 /// A range in words: `above 0`, `from 1 to 8`.
@@ -216,7 +274,7 @@ mod tests {
         let mut c = Config::parse(r#"{"rho":null}"#).unwrap();
         assert_eq!(c.f64("rho", 7.0, POSITIVE).unwrap(), 7.0);
         assert_eq!(c.usize("width", 64, 1..=8).unwrap(), 64);
-        assert!(c.finish().is_ok());
+        assert!(c.finish(None).is_ok());
     }
 
     #[test]
@@ -243,11 +301,11 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors_unless_marked() {
         let mut c = Config::parse(r#"{"x-note":1,"sgima":2}"#).unwrap();
-        assert_eq!(message(c.finish()), "config has no key sgima: there are none");
+        assert_eq!(message(c.finish(None)), "config has no key sgima: there are none");
         c.f64("sigma", 1.0, POSITIVE).unwrap();
-        assert_eq!(message(c.finish()), "config has no key sgima: want one of sigma");
+        assert_eq!(message(c.finish(None)), "config has no key sgima: want one of sigma");
         c.f64("sgima", 1.0, POSITIVE).unwrap();
-        assert!(c.finish().is_ok());
+        assert!(c.finish(None).is_ok());
     }
 
     #[test]

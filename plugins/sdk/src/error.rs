@@ -30,6 +30,11 @@ impl Error {
         Self::new(abi::E_FORMAT, message)
     }
 
+    /// A fault of the plugin itself.
+    pub fn plugin(message: impl Into<String>) -> Self {
+        Self::new(abi::E_PLUGIN, message)
+    }
+
     pub fn unsupported(message: impl Into<String>) -> Self {
         Self::new(abi::E_UNSUPPORTED, message)
     }

@@ -16,7 +16,8 @@ pub trait Factory: Sized + Send + 'static {
     const ID: &'static CStr;
     /// One line.
     const SUMMARY: &'static CStr;
-    /// JSON schema of the configuration.
+    /// JSON schema of the configuration, made by [`schema!`](crate::schema). Where there is one, `create` must ask for
+    /// its keys as it says, all of them whatever their values.
     const SCHEMA: Option<&'static CStr> = None;
 
     /// Asks the configuration for every key the plugin knows; the others are refused after it returns.
@@ -198,7 +199,7 @@ unsafe extern "C" fn create<K: Kind>(
         let json = unsafe { text(config_json) };
         let mut config = Config::parse(if json.is_empty() { "{}" } else { json })?;
         let plugin = K::Plugin::create(&mut config)?;
-        config.finish()?;
+        config.finish(K::Plugin::SCHEMA)?;
         let info = K::info(&plugin)?;
         let instance = Box::new(Instance::<K> { plugin, info, services });
         // Safety: out is not null and the host's to be written.

@@ -29,6 +29,7 @@ mod objective;
 mod plugin;
 mod process;
 mod sampler;
+mod schema;
 mod service;
 
 pub use abi::{attr, op, purpose};
@@ -44,4 +45,6 @@ pub use node::{Node, Operand};
 pub use objective::{AsObjective, Loss, Objective, ObjectiveInfo, Sweep, record};
 pub use process::{AsProcess, Cx, Function, Functions, Precond, Process, ProcessInfo};
 pub use sampler::{AsSampler, Knots, Plan, Sampler, SamplerInfo, Step};
+#[doc(hidden)]
+pub use schema::c_text;
 pub use service::{Denoiser, Eval, Law};
