@@ -3,7 +3,7 @@
 
 use crate::ends;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Grid, Result};
+use diffx_plugin::{Config, Factory, Grid, Result, schema};
 
 pub(crate) struct Edm {
     rho: f64,
@@ -13,6 +13,10 @@ pub(crate) struct Edm {
 impl Factory for Edm {
     const ID: &'static CStr = c"org.diffx.edm";
     const SUMMARY: &'static CStr = c"EDM's grid: uniform in sigma^(1/rho)";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "rho": number "how the levels crowd at the low end", default 7, minimum 1, maximum 100;
+        "to_zero": boolean "end at level 0 instead of sigma_min", default true;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         Ok(Self {

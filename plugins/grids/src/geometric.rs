@@ -3,7 +3,7 @@
 
 use crate::ends;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Grid, Result};
+use diffx_plugin::{Config, Factory, Grid, Result, schema};
 
 pub(crate) struct Geometric {
     to_zero: bool,
@@ -12,6 +12,9 @@ pub(crate) struct Geometric {
 impl Factory for Geometric {
     const ID: &'static CStr = c"org.diffx.geometric";
     const SUMMARY: &'static CStr = c"levels of equal ratio";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "to_zero": boolean "end at level 0 instead of sigma_min", default true;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         Ok(Self { to_zero: config.bool("to_zero", true)? })

@@ -2,7 +2,7 @@
 //! reveals the same share of tokens everywhere.
 
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Grid, Result};
+use diffx_plugin::{Config, Factory, Grid, Result, schema};
 
 pub(crate) struct Uniform {
     to_zero: bool,
@@ -11,6 +11,9 @@ pub(crate) struct Uniform {
 impl Factory for Uniform {
     const ID: &'static CStr = c"org.diffx.uniform";
     const SUMMARY: &'static CStr = c"levels of equal distance";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "to_zero": boolean "end at level 0 instead of sigma_min", default true;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         Ok(Self { to_zero: config.bool("to_zero", true)? })

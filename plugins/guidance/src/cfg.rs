@@ -7,7 +7,8 @@
 
 use core::ffi::CStr;
 use diffx_plugin::{
-    Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, Result, Stage, Wrap,
+    Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, Result, Stage,
+    Wrap, schema,
 };
 
 #[derive(Debug)]
@@ -23,6 +24,11 @@ const TINY: f64 = 1e-12;
 impl Factory for Cfg {
     const ID: &'static CStr = c"org.diffx.cfg";
     const SUMMARY: &'static CStr = c"classifier-free guidance, with interval and rescale";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "scale": number "s in D_0 + s (D_c - D_0); 1 is the conditional model itself", default 1;
+        "interval": numbers "[lowest, highest sigma] where scale holds, 1 outside; default everywhere", minimum 0;
+        "rescale": number "share of the deviation of D_c that the result gets back", default 0, minimum 0, maximum 1;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let scale = config.f64("scale", 1.0, diffx_plugin::FINITE)?;

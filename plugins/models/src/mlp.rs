@@ -8,7 +8,7 @@ use crate::layer::{self, Start};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Component, Cond, Config, Error, FINITE, Factory, Model, ModelInfo, ModelIo, Node,
-    Predicts, Result,
+    Predicts, Result, schema,
 };
 
 pub(crate) struct Mlp {
@@ -28,6 +28,15 @@ const MOST: usize = 1 << 20;
 impl Factory for Mlp {
     const ID: &'static CStr = c"org.diffx.mlp";
     const SUMMARY: &'static CStr = c"residual multilayer perceptron for vectors and small arrays";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "dims": integers "shape of one sample; default [2]", minimum 1, maximum 1048576;
+        "width": integer "features of a block", default 128, minimum 1, maximum 65536;
+        "depth": integer "blocks", default 3, minimum 0, maximum 256;
+        "conds": sizes "conditions: name and number of features", minimum 1, maximum 1048576;
+        "null_value": number "what stands for a condition that is not given", default 0;
+        "predicts": string "what the output means", default "residual", enum ["residual", "denoised", "noise", "velocity", "score", "value"];
+        "out": integer "features of the output; 0 = shaped as the input", default 0, minimum 0, maximum 1048576;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let dims = config.usizes("dims", 1..=MOST)?.unwrap_or_else(|| vec![2]);
@@ -107,7 +116,7 @@ mod tests {
     fn mlp(json: &str) -> Result<Mlp> {
         let mut config = Config::parse(json)?;
         let mlp = Mlp::create(&mut config)?;
-        config.finish().map(|()| mlp)
+        config.finish(Mlp::SCHEMA).map(|()| mlp)
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 use diffx_plugin::{
-    Builder, Component, Config, Factory, Model, ModelInfo, ModelIo, Predicts, Result,
+    Builder, Component, Config, Factory, Model, ModelInfo, ModelIo, Predicts, Result, schema,
 };
 
 pub(crate) struct Null {
@@ -12,6 +12,9 @@ pub(crate) struct Null {
 impl Factory for Null {
     const ID: &'static CStr = c"org.diffx.null";
     const SUMMARY: &'static CStr = c"a network that says 0, to measure everything else";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "dims": integers "shape of one sample; default any vector", minimum 1, maximum 1073741824;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let dims = config.usizes("dims", 1..=1 << 30)?;

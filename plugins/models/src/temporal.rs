@@ -10,7 +10,7 @@ use crate::layer::{self, Start};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Component, Cond, Config, Error, FINITE, Factory, Init, Model, ModelInfo, ModelIo,
-    Node, POSITIVE, Predicts, Result,
+    Node, POSITIVE, Predicts, Result, schema,
 };
 
 pub(crate) struct Temporal {
@@ -35,6 +35,17 @@ const CYCLE: usize = 4;
 impl Factory for Temporal {
     const ID: &'static CStr = c"org.diffx.temporal";
     const SUMMARY: &'static CStr = c"convolution and attention over windows of time series";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "window": integer "values per example", default 32, minimum 1, maximum 1048576;
+        "channels": integer "series side by side", default 1, minimum 1, maximum 65536;
+        "history": integer "values before the window that the network sees", default 0, minimum 0, maximum 1048576;
+        "width": integer "features per position, a multiple of heads", default 64, minimum 1, maximum 65536;
+        "depth": integer "blocks", default 3, minimum 1, maximum 256;
+        "heads": integer "heads of attention", default 4, minimum 1, maximum 4096;
+        "history_mean": number "taken off the history; a trainer sets it", default 0;
+        "history_std": number "divides the history; a trainer sets it", default 1, exclusiveMinimum 0;
+        "history_log": boolean "take the logarithm of the history first; a trainer sets it", default false;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let model = Self {

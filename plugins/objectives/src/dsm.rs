@@ -10,7 +10,7 @@
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Eval, FINITE, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE,
-    Result, purpose,
+    Result, purpose, schema,
 };
 
 #[derive(Debug, PartialEq)]
@@ -33,6 +33,13 @@ const FIRST_TIME: f64 = 1e-3;
 impl Factory for Dsm {
     const ID: &'static CStr = c"org.diffx.dsm";
     const SUMMARY: &'static CStr = c"denoising score matching with the process's target and weight";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "levels": string "law of the noise levels, relative to the deviation of the data in w", default "lognormal", enum ["lognormal", "loguniform"];
+        "mean": number "lognormal: mean of ln(sigma / deviation)", default -0.5068528194400547;
+        "std": number "lognormal: deviation of ln(sigma / deviation)", default 1.2, exclusiveMinimum 0;
+        "range": numbers "loguniform: [lowest, highest] sigma / deviation; default [0.002, 80]", exclusiveMinimum 0;
+        "cond_dropout": number "how often the conditions of a row are replaced by their null values", default 0, minimum 0, maximum 1;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let uniform = config.one_of("levels", &[("lognormal", false), ("loguniform", true)])?;

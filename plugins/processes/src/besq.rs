@@ -6,6 +6,7 @@ use crate::bessel::Bessel;
 use core::ffi::CStr;
 use diffx_plugin::{
     Config, Cx, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result, Stats,
+    schema,
 };
 
 pub(crate) struct Besq(Bessel);
@@ -13,6 +14,9 @@ pub(crate) struct Besq(Bessel);
 impl Factory for Besq {
     const ID: &'static CStr = c"org.diffx.besq";
     const SUMMARY: &'static CStr = c"squared Bessel process of any dimension above 0";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "delta": number "dimension", default 3, exclusiveMinimum 0;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         Ok(Self(Bessel { delta: config.f64("delta", 3.0, POSITIVE)? }))

@@ -10,6 +10,7 @@ use crate::bessel::Bessel;
 use core::ffi::CStr;
 use diffx_plugin::{
     Config, Cx, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result, Stats,
+    schema,
 };
 
 const DELTA: f64 = 3.0;
@@ -30,6 +31,11 @@ impl Cir {
 impl Factory for Cir {
     const ID: &'static CStr = c"org.diffx.cir";
     const SUMMARY: &'static CStr = c"Cox-Ingersoll-Ross: mean-reverting and positive";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "kappa": number "rate of return to the mean", default 1, exclusiveMinimum 0;
+        "theta": number "mean; when absent that of dimension 3, 3 sigma^2 / (4 kappa)", exclusiveMinimum 0;
+        "sigma": number "volatility; when absent 1, or with theta that of dimension 3", exclusiveMinimum 0;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let kappa = config.f64("kappa", 1.0, POSITIVE)?;

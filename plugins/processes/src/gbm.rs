@@ -11,7 +11,7 @@ use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
     Config, Cx, FINITE, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
-    Space, Stats,
+    Space, Stats, schema,
 };
 
 pub(crate) struct Gbm {
@@ -24,6 +24,11 @@ pub(crate) struct Gbm {
 impl Factory for Gbm {
     const ID: &'static CStr = c"org.diffx.gbm";
     const SUMMARY: &'static CStr = c"geometric Brownian motion: Gaussian noise on the logarithm";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "sigma": number "volatility s", default 1, exclusiveMinimum 0;
+        "mu": number "drift; when absent s^2/2, so that the logarithm has none";
+        "reference": number "x that has w = 0; a trainer sets it to the geometric mean", default 1, exclusiveMinimum 0;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let volatility = config.f64("sigma", 1.0, POSITIVE)?;

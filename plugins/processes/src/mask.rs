@@ -7,6 +7,7 @@
 use core::ffi::CStr;
 use diffx_plugin::{
     Config, Cx, Error, Factory, Functions, Node, Process, ProcessInfo, Result, Space, Stats, abi,
+    schema,
 };
 
 /// Log of a probability that is 0: finite, so that no NaN comes of it.
@@ -36,16 +37,13 @@ impl Mask {
 impl Factory for Mask {
     const ID: &'static CStr = c"org.diffx.mask";
     const SUMMARY: &'static CStr = c"absorbing discrete diffusion: tokens turn into a mask";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "mask": integer "token that means masked; default the last class", minimum 0;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
-        let token = if config.has("mask") {
-            let token = config.usize("mask", 0, 0..)?;
-            let token = u32::try_from(token);
-            Some(token.map_err(|_| Error::invalid("mask is above 4294967295, want a token"))?)
-        } else {
-            config.usize("mask", 0, 0..)?;
-            None
-        };
+        let token = config.opt_usize("mask", 0..)?.map(u32::try_from).transpose();
+        let token = token.map_err(|_| Error::invalid("mask is above 4294967295, want a token"))?;
         Ok(Self { token })
     }
 }

@@ -6,6 +6,7 @@ use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
     Config, Cx, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space, Stats,
+    schema,
 };
 
 pub(crate) struct Ve;
@@ -13,6 +14,7 @@ pub(crate) struct Ve;
 impl Factory for Ve {
     const ID: &'static CStr = c"org.diffx.ve";
     const SUMMARY: &'static CStr = c"Gaussian noise added to the data (variance exploding, EDM)";
+    const SCHEMA: Option<&'static CStr> = schema![];
 
     fn create(_: &mut Config) -> Result<Self> {
         Ok(Self)

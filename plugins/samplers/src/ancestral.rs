@@ -8,7 +8,7 @@ use crate::discrete;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
-    purpose,
+    purpose, schema,
 };
 
 /// v = (σ²-σ'²) (σ'/σ)^power
@@ -33,6 +33,9 @@ impl Ancestral {
 impl Factory for Ancestral {
     const ID: &'static CStr = c"org.diffx.ancestral";
     const SUMMARY: &'static CStr = c"ancestral sampling with the process's own draws";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "variance": string "of a step, between the two of DDPM", default "geometric", enum ["geometric", "small", "large"];
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let power = config.one_of("variance", &[("geometric", 1), ("small", 2), ("large", 0)])?;

@@ -6,7 +6,7 @@ use crate::discrete;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
-    purpose,
+    purpose, schema,
 };
 
 pub(crate) struct Churn {
@@ -33,12 +33,17 @@ impl Churn {
 impl Factory for Churn {
     const ID: &'static CStr = c"org.diffx.churn";
     const SUMMARY: &'static CStr = c"EDM's stochastic sampler: renoise, then Heun";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "churn": number "noise added in all, shared by the steps", default 20, minimum 0;
+        "s_min": number "no noise is added below this sigma", default 0, minimum 0;
+        "s_max": number "no noise is added above this sigma; default no end", minimum 0;
+    ];
 
     fn create(config: &mut Config) -> Result<Self> {
         Ok(Self {
             churn: config.f64("churn", 20.0, 0.0..)?,
             s_min: config.f64("s_min", 0.0, 0.0..)?,
-            s_max: config.f64("s_max", f64::MAX, 0.0..)?,
+            s_max: config.opt_f64("s_max", 0.0..)?.unwrap_or(f64::MAX),
         })
     }
 }

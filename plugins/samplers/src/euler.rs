@@ -5,6 +5,7 @@ use crate::discrete;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
+    schema,
 };
 
 pub(crate) struct Euler;
@@ -29,6 +30,7 @@ pub(crate) fn columns<'b>(io: &Step<'b>, component: usize) -> [Node<'b>; COLUMNS
 impl Factory for Euler {
     const ID: &'static CStr = c"org.diffx.euler";
     const SUMMARY: &'static CStr = c"Euler on the probability-flow ODE (DDIM)";
+    const SCHEMA: Option<&'static CStr> = schema![];
 
     fn create(_: &mut Config) -> Result<Self> {
         Ok(Self)

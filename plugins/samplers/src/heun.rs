@@ -10,6 +10,7 @@ use crate::euler::{self, COLUMNS, columns};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
+    schema,
 };
 
 pub(crate) struct Heun;
@@ -20,6 +21,7 @@ const LAST: u32 = 1;
 impl Factory for Heun {
     const ID: &'static CStr = c"org.diffx.heun";
     const SUMMARY: &'static CStr = c"Heun on the probability-flow ODE (EDM), order 2";
+    const SCHEMA: Option<&'static CStr> = schema![];
 
     fn create(_: &mut Config) -> Result<Self> {
         Ok(Self)
