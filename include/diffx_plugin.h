@@ -291,7 +291,8 @@ typedef uint32_t dfx_denoiser;           /* 0 = the outermost one               
                                          * gives 0 */
 #define DFX_OP_POISSON            163u  /* 1 in; purpose: (mean): Poisson draws as floats */
 #define DFX_OP_CATEGORICAL        164u  /* 1 in; purpose: (logits [batch,..,k]): i32 draws [batch,..], by
-                                         * inverse CDF in f64 */
+                                         * inverse CDF in f64; a row of -inf, or with a NaN,
+                                         * gives 0 */
 #define DFX_OP_BROWNIAN           165u  /* 2 in; shape purpose range_lo range_hi [dtype] [depth]:
                                          * (s0[batch], s1[batch]): W(s1) - W(s0) of one Brownian motion per
                                          * element, consistent under bisection and independent of when it

@@ -253,7 +253,7 @@ op_table! {
     Uniform = 161, "uniform", Random, 0..0, [Shape Purpose], [DType Ordinal], 0.0, "uniform draws in (0,1)";
     Gamma = 162, "gamma", Random, 1..1, [Purpose], [Ordinal], 0.0, "(shape parameter): Gamma(a, scale 1) draws; a = 0 gives 0";
     Poisson = 163, "poisson", Random, 1..1, [Purpose], [Ordinal], 0.0, "(mean): Poisson draws as floats";
-    Categorical = 164, "categorical", Random, 1..1, [Purpose], [Ordinal], 0.0, "(logits [batch,..,k]): i32 draws [batch,..], by inverse CDF in f64";
+    Categorical = 164, "categorical", Random, 1..1, [Purpose], [Ordinal], 0.0, "(logits [batch,..,k]): i32 draws [batch,..], by inverse CDF in f64; a row of -inf, or with a NaN, gives 0";
     Brownian = 165, "brownian", Random, 2..2, [Shape Purpose RangeLo RangeHi], [DType Depth Ordinal], 0.0, "(s0[batch], s1[batch]): W(s1) - W(s0) of one Brownian motion per element, consistent under bisection and independent of when it is asked; W is per (purpose, ordinal), not per step";
     // ---- rewrites
     Grad = 180, "grad", Meta, 3..65, [], [], 0.0, "(y, cotangent, xs..): gradients of <y, cotangent> by each x; emitted as ordinary ops";
