@@ -71,12 +71,30 @@ fn plugins_are_listed_and_the_machine_is_described() {
     for id in ["org.diffx.cir", "org.diffx.temporal", "org.diffx.heun", "org.diffx.dsm"] {
         assert!(list.contains(id), "{list}");
     }
+    let edm = good(&dir, &["plugins", "edm"]);
+    assert!(edm.contains("rho") && edm.contains("from 1, up to 100, default 7"), "{edm}");
+    bad(&dir, &["plugins", "no-such"], 1, "no plugin is called no-such");
     let json: serde_json::Value =
         serde_json::from_str(&good(&dir, &["plugins", "--json"])).unwrap();
     assert!(json.as_array().is_some_and(|a| a.len() >= 6));
     let doctor: serde_json::Value =
         serde_json::from_str(&good(&dir, &["doctor", "--json"])).unwrap();
     assert!(doctor["cuda"].is_string() && doctor["cores"].is_string(), "{doctor}");
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn starts_are_one_for_all_unless_said() {
+    let dir = scratch("starts");
+    let words = ["simulate", "--process", "cir", "--times", "1e-9", "-n", "3", "-o", "paths.csv"];
+    let three = ["--x0", "1,2,3", "--per-sample"];
+    good(&dir, &[&words[..], &three[..]].concat());
+    let csv = std::fs::read_to_string(dir.join("paths.csv")).unwrap();
+    let ends: Vec<f64> =
+        csv.lines().skip(1).map(|l| l.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(ends.iter().zip([1.0, 2.0, 3.0]).all(|(x, x0)| (x - x0).abs() < 0.01), "{ends:?}");
+    let two = ["--x0", "1,2", "--per-sample"];
+    bad(&dir, &[&words[..], &two[..]].concat(), 2, "want 3 starts");
     std::fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -41,8 +41,11 @@ pub(crate) enum Command {
     Eval(Eval),
     /// Simulate a process exactly
     Simulate(Simulate),
-    /// List the plugins
-    Plugins,
+    /// List the plugins, or the settings of one
+    Plugins {
+        /// A short or full id: its settings, with their defaults
+        id: Option<String>,
+    },
     /// Check the file of a plugin in a process of its own
     Plugin {
         #[command(subcommand)]
@@ -170,6 +173,9 @@ pub(crate) struct Simulate {
     /// A number, a list of numbers, or a .npy file
     #[arg(long, value_name = "VALUE|FILE")]
     pub x0: String,
+    /// The first axis of --x0 holds one start per path, instead of one start for all
+    #[arg(long)]
+    pub(crate) per_sample: bool,
     /// Ascending times, separated by commas
     #[arg(long, value_delimiter = ',', required = true)]
     pub(crate) times: Vec<f64>,

@@ -57,7 +57,8 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
         Some(Command::Train(args)) => train::run(host, &args),
         Some(Command::Eval(args)) => eval::run(host, &args),
         Some(Command::Simulate(args)) => simulate::run(host, &args),
-        Some(Command::Plugins) => Ok(plugins::list(host)?),
+        Some(Command::Plugins { id: None }) => Ok(plugins::list(host)?),
+        Some(Command::Plugins { id: Some(id) }) => Ok(plugins::settings(host, &id)?),
         Some(Command::Plugin { action: PluginAction::Check { file } }) => {
             Ok(plugins::check(host, &file)?)
         }

@@ -32,6 +32,81 @@ pub(super) fn list(host: &Host) -> Result<()> {
     Ok(())
 }
 
+/// What a plugin takes, from its schema: one key per line.
+pub(super) fn settings(host: &Host, id: &str) -> Result<()> {
+    let engine = engine(host)?;
+    let (full, tail) = (format!("org.diffx.{id}"), format!(".{id}"));
+    let mut found = Vec::new();
+    for text in engine.factories() {
+        let Ok(f) = serde_json::from_str::<Value>(&text) else { continue };
+        let own = f.get("id").and_then(Value::as_str).unwrap_or("").to_owned();
+        // as settings are looked up: the id itself, diffx's own, then whose id ends so
+        let rank = [own == id, own == full, own.ends_with(&tail)].iter().position(|hit| *hit);
+        found.extend(rank.map(|rank| (rank, f)));
+    }
+    let best = found.iter().map(|f| f.0).min();
+    found.retain(|f| Some(f.0) == best);
+    if found.is_empty() {
+        bail!(NotFound, "no plugin is called {id}; `diffx plugins` lists them");
+    }
+    for (_, f) in found {
+        if host.json {
+            println!("{f}");
+            continue;
+        }
+        let text = |v: &Value, key: &str| v.get(key).map_or(String::new(), plain);
+        println!("{} {}  {}", text(&f, "kind"), text(&f, "id"), text(&f, "summary"));
+        match f.pointer("/config_schema/properties").and_then(Value::as_object) {
+            None => println!("  does not say what it takes"),
+            Some(keys) if keys.is_empty() => println!("  takes no settings"),
+            Some(keys) => {
+                for (key, property) in keys {
+                    println!(
+                        "  {key:<14} {}  ({})",
+                        text(property, "description"),
+                        rules(property)
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Type, range and default of a key in words.
+fn rules(property: &Value) -> String {
+    let kind = property.get("type").map_or(String::new(), plain);
+    // the range of a list is that of its elements
+    let inner = [property.get("items"), property.get("additionalProperties")];
+    let of = inner.into_iter().flatten().find(|v| v.is_object());
+    let mut out = match of.and_then(|v| v.get("type")) {
+        Some(each) => format!("{kind} of {}", plain(each)),
+        None => kind,
+    };
+    for (key, words) in [
+        ("minimum", "from"),
+        ("exclusiveMinimum", "above"),
+        ("maximum", "up to"),
+        ("exclusiveMaximum", "below"),
+        ("enum", "one of"),
+        ("default", "default"),
+    ] {
+        if let Some(value) = of.unwrap_or(property).get(key) {
+            out += &format!(", {words} {}", plain(value));
+        }
+    }
+    out
+}
+
+/// A JSON value without quotes.
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(list) => list.iter().map(plain).collect::<Vec<_>>().join(" | "),
+        other => other.to_string(),
+    }
+}
+
 /// Checks a file in a child process and passes on what it says.
 pub(super) fn check(host: &Host, file: &Path) -> Result<()> {
     let file = file.canonicalize().map_err(|e| fail!(NotFound, "{}: {e}", file.display()))?;

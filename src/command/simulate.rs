@@ -17,11 +17,14 @@ pub(super) fn run(host: &Host, args: &Simulate) -> std::result::Result<(), Failu
     let process = Setting::parse(&args.process).map_err(usage)?;
     let engine = engine(host)?;
     let x0 = start(&args.x0, engine.budget())?;
-    let per_sample = x0.dims().len() > 1 && x0.dims().first() == Some(&args.num);
+    if args.per_sample && x0.dims().first() != Some(&args.num) {
+        let (dims, num) = (x0.dims(), args.num);
+        return Err(usage(fail!(Invalid, "--x0 is {dims:?}, want {num} starts for --per-sample")));
+    }
     let paths = engine.simulate(&Paths {
         process: &process,
         x0: &x0,
-        per_sample,
+        per_sample: args.per_sample,
         times: &args.times,
         n_samples: args.num,
         seed: args.seed,
