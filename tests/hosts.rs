@@ -142,3 +142,38 @@ fn julia_samples_by_ccall() {
         run.status
     );
 }
+
+/// A year and a half of a positive series, a value a day.
+fn series(path: &Path) {
+    let days = (0..540).map(|i| {
+        let (year, day) = (2000 + i / 336, i % 336);
+        let level = 18.0 + 4.0 * (f64::from(i) * 0.7).sin() + 3.0 * (f64::from(i) * 0.11).cos();
+        format!("{year}-{:02}-{:02},{level:.4}\n", day / 28 + 1, day % 28 + 1)
+    });
+    std::fs::write(path, format!("date,level\n{}", days.collect::<String>())).unwrap();
+}
+
+fn train(exe: &Path, tag: &str) {
+    let files: Vec<PathBuf> = ["csv", "checkpoint.safetensors", "a.safetensors", "b.safetensors"]
+        .map(|end| model::temporary(&format!("train-{tag}.{end}")))
+        .into();
+    series(&files[0]);
+    expect_ok(&Command::new(exe).args(&files).output().unwrap());
+    files.iter().for_each(|f| drop(std::fs::remove_file(f)));
+}
+
+#[test]
+fn training_steps_to_its_end_and_resumes() {
+    let Some(exe) = build("training", &[], "train") else { return };
+    train(&exe, "plain");
+    let _ = std::fs::remove_file(exe);
+}
+
+#[test]
+fn training_runs_under_the_address_sanitizer() {
+    let Some(exe) = build("training", &["-fsanitize=address,undefined"], "train-asan") else {
+        return;
+    };
+    train(&exe, "asan");
+    let _ = std::fs::remove_file(exe);
+}

@@ -56,10 +56,11 @@ pub unsafe extern "C" fn dfx_trainer_step(
     err: *mut CError,
 ) -> i32 {
     with(t, err, |trainer, last| {
-        for _ in 0..n_steps.max(1) {
+        let left = trainer.training().steps().saturating_sub(trainer.training().done());
+        for _ in 0..n_steps.max(1).min(left) {
             match trainer.advance(&mut || Interrupt::Continue)? {
                 Some(report) => *last = Some(report),
-                None => break, // all steps are done
+                None => break, // paused, which this interrupt never asks for
             }
         }
         let said = last.as_ref();
