@@ -179,7 +179,7 @@ fn floats(name: &str, value: &Value) -> Result<Vec<f64>> {
 }
 
 /// Waits for the job and shows how far it is.
-fn follow(job: &Job, as_json: bool) -> Result<()> {
+fn follow(job: &Arc<Job>, as_json: bool) -> Result<()> {
     let progress = Progress::new(job.progress().n_steps, as_json);
     let mut told = 0;
     while !job.wait(Duration::from_millis(100)) {

@@ -4,7 +4,7 @@
 //! the newest preview, results) is behind another that is never held for long.
 
 use super::pipeline::Pipeline;
-use super::{lock, saved};
+use super::{lock, pump, saved};
 use crate::bail;
 use crate::base::{Desc, Error, Result, Status};
 use crate::exec::Interrupt;
@@ -170,20 +170,22 @@ impl Job {
         self.cancel();
         if !self.pipeline.engine.has_thread() {
             // nobody may come to pump again
-            let replay = lock(&self.replay).take();
-            if replay.is_some() {
+            let mut replay = lock(&self.replay);
+            if replay.take().is_some() {
                 self.end(State::Cancelled, None, Vec::new());
             }
+            drop(replay);
             self.pipeline.engine.queue().forget_finished();
         }
     }
 
     /// Waits until the job is over or the time is up; on an engine without threads, advances it here. Returns whether
     /// it is over.
-    pub fn wait(&self, timeout: Duration) -> bool {
+    pub fn wait(self: &Arc<Self>, timeout: Duration) -> bool {
         let deadline = Instant::now().checked_add(timeout);
         if !self.pipeline.engine.has_thread() {
-            while !self.advance(deadline) {
+            // as the pump does: a bug in the job ends it and poisons the engine
+            while !pump::drive(self, deadline) {
                 if deadline.is_some_and(|d| Instant::now() >= d) {
                     return false;
                 }
@@ -289,8 +291,7 @@ impl Job {
                     let cancelled = e.status == Status::Cancelled;
                     let state = if cancelled { State::Cancelled } else { State::Failed };
                     *slot = None; // its memory goes back
-                    drop(slot);
-                    self.end(state, Some(e), Vec::new());
+                    self.end(state, Some(e), Vec::new()); // under the lock: no slot, no job that runs
                     return true;
                 }
             }
@@ -301,8 +302,7 @@ impl Job {
         if let Some(replay) = slot.take() {
             self.pipeline.leave(replay);
         }
-        drop(slot);
-        self.end(State::Done, None, results);
+        self.end(State::Done, None, results); // under the lock, as above
         true
     }
 

@@ -105,7 +105,7 @@ fn work(queue: &Queue) {
 }
 
 /// Advances a job; a panic in it is its failure and poisons the engine, never the caller.
-fn drive(job: &Arc<Job>, deadline: Option<Instant>) -> bool {
+pub(super) fn drive(job: &Arc<Job>, deadline: Option<Instant>) -> bool {
     match catch_unwind(AssertUnwindSafe(|| job.advance(deadline))) {
         Ok(over) => over,
         Err(panic) => {
