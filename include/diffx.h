@@ -161,7 +161,7 @@ typedef struct dfx_engine_options {
     uint32_t    struct_size;
     uint32_t    flags;                   /* DFX_ENGINE_*                                     */
     uint64_t    arena_bytes;             /* cap on host memory for tensors; 0 = no cap       */
-    uint64_t    device_bytes;            /* cap on device memory; 0 = no cap                 */
+    uint64_t    device_bytes;            /* cap on device memory; 0 = no cap; none on the CPU */
     uint32_t    n_threads;               /* 0 = as many as the machine has                   */
     uint32_t    reserved;
     const char *device;                  /* NULL = best; "cpu", "cuda:0"                     */
@@ -210,10 +210,11 @@ DFX_API void       dfx_model_release(dfx_model *m);
 DFX_API dfx_status dfx_model_json(const dfx_model *m, const char **json, dfx_error *err);
 
 /* config_json, every key optional, the defaults in the model file:
- *   { "process": S or [S per component], "sampler": S, "grid": S, "guidance": [S], "steps": 32,
- *     "sigma_min": 0.01, "sigma_max": 80, "dtype": "f32" or "f64", "batch": rows per run,
+ *   { "process": S or [S per component], "sampler": S, "grid": G, "guidance": [S], "steps": 32,
+ *     "sigma_min": N, "sigma_max": N, "dtype": "f32" or "f64", "batch": rows per run,
  *     "networks": { "h": { "model": "path or carried name" } } }
- * where S is "id", "id:{...settings...}" or { "id": "...", "config": {...} }. */
+ * where S is "id", "id:{...settings...}" or { "id": "...", "config": {...} }, and N a number: for all components,
+ * or a list with one per component (so is G one S or a list). The id of a process a model was trained under stays. */
 DFX_API dfx_status dfx_pipeline_create(const dfx_model *m, const char *config_json,
                                        dfx_pipeline **out, dfx_error *err);
 DFX_API void       dfx_pipeline_release(dfx_pipeline *p);

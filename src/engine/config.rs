@@ -12,12 +12,14 @@ pub struct Config {
     /// One per component, or fewer; empty = the file's.
     pub process: Vec<Setting>,
     pub sampler: Option<Setting>,
-    pub grid: Option<Setting>,
+    /// One for all components or one each; empty = the file's.
+    pub grid: Vec<Setting>,
     /// None = the file's.
     pub guidance: Option<Vec<Setting>>,
     pub steps: Option<u32>,
-    pub sigma_min: Option<f64>,
-    pub sigma_max: Option<f64>,
+    /// One for all components or one each; empty = the file's.
+    pub sigma_min: Vec<f64>,
+    pub sigma_max: Vec<f64>,
     /// f32 or f64.
     pub dtype: DType,
     pub batch: Option<usize>,
@@ -52,20 +54,28 @@ impl Config {
         let out = Self {
             process: Setting::list("process", f.take("process"))?,
             sampler: setting("sampler", f.take("sampler"))?,
-            grid: setting("grid", f.take("grid"))?,
+            grid: Setting::list("grid", f.take("grid"))?,
             guidance: match guidance {
                 None => None,
                 some => Some(Setting::list("guidance", some)?),
             },
             steps: f.whole("steps", 1, 100_000)?.map(|n| n as u32),
-            sigma_min: f.number("sigma_min")?,
-            sigma_max: f.number("sigma_max")?,
+            sigma_min: f.numbers("sigma_min")?,
+            sigma_max: f.numbers("sigma_max")?,
             dtype,
             batch: f.whole("batch", 1, 1 << 20)?.map(|n| n as usize),
             networks,
         };
         f.done()?;
         Ok(out)
+    }
+
+    /// The level of component `c`: its own, or the only one there is.
+    pub fn level(list: &[f64], c: usize) -> Option<f64> {
+        match list {
+            [one] => Some(*one),
+            many => many.get(c).copied(),
+        }
     }
 }
 

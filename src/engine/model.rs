@@ -10,9 +10,10 @@ use crate::graph::Weight;
 use crate::mem::Tensor;
 use crate::sample::{Component, Model, ModelInfo};
 use crate::weights::{SafeTensors, Wanted, bind};
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A model of an engine.
 pub struct OpenModel {
@@ -23,6 +24,7 @@ pub struct OpenModel {
     networks: BTreeMap<String, Arc<dyn Model>>,
     info: ModelInfo,
     tensors: Mutex<HashMap<(String, DType), Arc<Tensor>>>,
+    digest: OnceLock<String>,
 }
 
 impl OpenModel {
@@ -68,6 +70,7 @@ impl OpenModel {
             networks,
             info,
             tensors: Mutex::new(HashMap::new()),
+            digest: OnceLock::new(),
         }))
     }
 
@@ -127,6 +130,25 @@ impl OpenModel {
             }
         }
         Ok(out)
+    }
+
+    /// SHA-256 of the tensors of the file, read once, one tensor at a time.
+    pub fn digest(&self) -> Result<&str> {
+        if let Some(known) = self.digest.get() {
+            return Ok(known);
+        }
+        let mut hash = Sha256::new();
+        for e in self.file.entries().iter().filter(|e| e.desc.is_some()) {
+            hash.update(format!("{} {} {:?} ", e.name, e.type_name, e.dims));
+            hash.update(self.file.tensor(&e.name, self.engine.budget())?.bytes());
+        }
+        let text = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(self.digest.get_or_init(|| text))
+    }
+
+    /// Whether the file holds weights.
+    pub fn is_trained(&self) -> bool {
+        !self.file.entries().is_empty()
     }
 
     /// The description as JSON, with a list of the tensors in the file.

@@ -12,7 +12,7 @@ use crate::exec::{SessionBuilder, WeightBinding};
 use crate::graph::Weight;
 use crate::plugin::Kind;
 use crate::sample::{
-    Component, Grid, Network, Parts, Process, Program, Replay, Rows, Sampler, knots,
+    Component, Grid, Network, Parts, Process, Program, Replay, Rows, Sampler, Space,
 };
 use crate::{bail, fail};
 use sha2::{Digest, Sha256};
@@ -33,7 +33,8 @@ pub struct Pipeline {
     pub engine: Arc<Engine>,
     pub parts: Parts,
     sampler: Arc<dyn Sampler>,
-    grid: Arc<dyn Grid>,
+    /// One for all components, or one each.
+    grids: Vec<Arc<dyn Grid>>,
     ranges: Vec<(f64, f64)>,
     steps: u32,
     batch: Option<usize>,
@@ -65,14 +66,31 @@ impl Pipeline {
         for (c, part) in model.manifest.components.iter().enumerate() {
             let setting = config::pick(&config.process, c).unwrap_or(&part.process);
             let setting = engine.resolve(Kind::Process, setting)?;
+            if setting.id != part.process.id && model.is_trained() {
+                bail!(
+                    Invalid,
+                    "component {}: the model was trained under process {}, {} would read its weights in another \
+                     coordinate; give the same id (its settings may differ)",
+                    part.name,
+                    part.process.id,
+                    setting.id
+                );
+            }
             let process = engine.process(&setting)?;
-            ranges.push(range(&*process, &components[c], part, &config)?);
+            ranges.push(range(&*process, &components[c], part, &config, c)?);
             processes.push(process);
             process_settings.push(setting);
         }
-        if config.process.len() > processes.len() {
-            let n = config.process.len();
-            bail!(Invalid, "{n} processes, the model has {} components", processes.len());
+        for (key, n) in [
+            ("process", config.process.len()),
+            ("grid", config.grid.len()),
+            ("sigma_min", config.sigma_min.len()),
+            ("sigma_max", config.sigma_max.len()),
+        ] {
+            let components = processes.len();
+            if n > components || (n > 1 && n < components && key != "process") {
+                bail!(Invalid, "{key}: {n} values, the model has {components} components");
+            }
         }
 
         let mut networks = Vec::new();
@@ -123,15 +141,20 @@ impl Pipeline {
         let sampler = config.sampler.clone().or_else(|| model.manifest.sampler.clone());
         let sampler = sampler.unwrap_or_else(|| default(SAMPLER));
         let sampler = engine.resolve(Kind::Sampler, &sampler)?;
-        let grid = config.grid.clone().or_else(|| model.manifest.grid.clone());
-        let grid = engine.resolve(Kind::Grid, &grid.unwrap_or_else(|| default(GRID)))?;
+        let mut grids = config.grid.clone();
+        if grids.is_empty() {
+            grids.push(model.manifest.grid.clone().unwrap_or_else(|| default(GRID)));
+        }
+        for grid in &mut grids {
+            *grid = engine.resolve(Kind::Grid, grid)?;
+        }
 
         let settings = serde_json::json!({
             "manifest": model.manifest.to_json(),
             "process": process_settings.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "guidance": guidances.iter().map(|g| g.1.to_value()).collect::<Vec<_>>(),
             "sampler": sampler.to_value(),
-            "grid": grid.to_value(),
+            "grid": grids.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "dtype": float.name(),
         });
         let info = model.info();
@@ -153,7 +176,7 @@ impl Pipeline {
                 weight_dtype: float,
             },
             sampler: engine.sampler(&sampler)?,
-            grid: engine.grid(&grid)?,
+            grids: grids.iter().map(|g| engine.grid(g)).collect::<Result<_>>()?,
             ranges,
             steps: config.steps.or(model.manifest.steps).unwrap_or(STEPS),
             batch: config.batch,
@@ -186,10 +209,15 @@ impl Pipeline {
         if n > 100_000 {
             bail!(Invalid, "{n} steps, want at most 100000");
         }
-        let knots = match self.grid.pilot_steps() {
-            0 => knots(&*self.grid, n, &self.ranges)?,
-            _ => bail!(Unsupported, "grids that want a pilot run are not served yet"),
-        };
+        if self.grids.iter().any(|g| g.pilot_steps() > 0) {
+            bail!(Unsupported, "grids that want a pilot run are not served yet");
+        }
+        let of = |c: usize| self.grids.get(c).or(self.grids.first());
+        let mut knots = Vec::new();
+        for (c, (lo, hi)) in self.ranges.iter().enumerate() {
+            let Some(grid) = of(c) else { bail!(Internal, "a pipeline without a grid") };
+            knots.push(grid.knots(n, *lo, *hi)?);
+        }
         Ok(Arc::new(Rows::new(&*self.sampler, &self.parts, &knots)?))
     }
 
@@ -223,13 +251,17 @@ impl Pipeline {
     }
 
     /// What tells this pipeline and these rows from others: a saved job is resumed by the same only.
-    pub fn fingerprint(&self, rows: &Rows, batch: usize) -> String {
+    pub fn fingerprint(&self, rows: &Rows, batch: usize) -> Result<String> {
         let mut hash = Sha256::new();
         hash.update(self.settings.as_bytes());
+        for s in &self.sources {
+            let (made_of, weights) = (s.model.manifest.to_json(), s.model.digest()?);
+            hash.update(serde_json::json!([s.slot, s.name, made_of, weights]).to_string());
+        }
         hash.update(rows.table());
         rows.variants.iter().for_each(|v| hash.update(v.to_le_bytes()));
         hash.update((batch as u64).to_le_bytes());
-        hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
+        Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
     }
 
     fn build(&self, rows: &Rows, batch: usize, preview: bool) -> Result<(Program, SessionBuilder)> {
@@ -271,6 +303,7 @@ fn range(
     component: &Component,
     part: &super::manifest::Part,
     config: &Config,
+    c: usize,
 ) -> Result<(f64, f64)> {
     let info = process.info(&part.stats)?;
     if info.space != component.space {
@@ -283,10 +316,61 @@ fn range(
             component.space
         );
     }
-    let lo = config.sigma_min.or(part.sigma_min).unwrap_or(info.sigma_min);
-    let hi = config.sigma_max.or(part.sigma_max).unwrap_or(info.sigma_max);
-    if !(lo >= 0.0 && lo < hi && hi.is_finite()) {
-        bail!(Invalid, "component {}: levels from {lo} to {hi}, want 0 <= min < max", part.name);
+    let lo = Config::level(&config.sigma_min, c).or(part.sigma_min).unwrap_or(info.sigma_min);
+    let hi = Config::level(&config.sigma_max, c).or(part.sigma_max).unwrap_or(info.sigma_max);
+    // grids end at level 0 by themselves: a smallest level of 0 would come twice
+    if !(lo > 0.0 && lo < hi && hi.is_finite()) {
+        bail!(
+            Invalid,
+            "component {}: sigma_min {lo}, sigma_max {hi}, want 0 < sigma_min < sigma_max",
+            part.name
+        );
+    }
+    if info.space == Space::Discrete && hi > 1.0 {
+        bail!(
+            Invalid,
+            "component {}: sigma_max {hi}, the levels of a discrete component are times up to 1; \
+             give one per component, as in \"sigma_max\": [80, 1]",
+            part.name
+        );
     }
     Ok((lo, hi))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::DType;
+    use crate::engine::{Options, manifest::Part};
+
+    #[test]
+    fn times_of_a_discrete_component_end_at_one() {
+        let engine =
+            Engine::new(Options { no_threads: true, ..Options::default() }).expect("an engine");
+        let process = Setting::of("mask");
+        let made = engine.process(&process).expect("mask");
+        let component = Component {
+            name: "tokens".into(),
+            dtype: DType::I32,
+            dims: vec![4],
+            space: Space::Discrete,
+            classes: 3,
+        };
+        let part = Part {
+            name: "tokens".into(),
+            dims: vec![4],
+            process,
+            stats: Default::default(),
+            sigma_min: None,
+            sigma_max: None,
+        };
+        let at = |config: &str| {
+            let config = Config::parse(config)?;
+            range(&*made, &component, &part, &config, 1)
+        };
+        assert!(at("{}").is_ok());
+        let e = at(r#"{"sigma_max":80}"#).expect_err("one level for all");
+        assert!(e.message.contains("sigma_max 80, the levels of a discrete component"), "{e}");
+        assert_eq!(at(r#"{"sigma_max":[80,0.9]}"#).map(|r| r.1), Ok(0.9));
+    }
 }

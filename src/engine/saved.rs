@@ -22,7 +22,7 @@ pub(super) fn write(job: &Job, replay: &mut Replay, path: &Path) -> Result<()> {
     let o = &job.options;
     let meta = json!({
         "format": FORMAT,
-        "fingerprint": job.pipeline.fingerprint(&job.rows, replay.program.batch),
+        "fingerprint": job.pipeline.fingerprint(&job.rows, replay.program.batch)?,
         // u64 as text: not every reader of JSON has 64-bit numbers
         "seed": o.seed.to_string(),
         "first_sample": o.first_sample.to_string(),
@@ -98,7 +98,7 @@ impl Saved {
 
     /// The pipeline is set up as it was when the job was saved.
     pub(super) fn check(&self, pipeline: &Pipeline, rows: &Rows, batch: usize) -> Result<()> {
-        if pipeline.fingerprint(rows, batch) != self.fingerprint {
+        if pipeline.fingerprint(rows, batch)? != self.fingerprint {
             bail!(
                 Invalid,
                 "{}: was saved by a pipeline with another model or other settings",

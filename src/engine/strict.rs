@@ -69,6 +69,20 @@ impl Fields {
         }
     }
 
+    /// A finite number, or a list of them.
+    pub fn numbers(&mut self, key: &str) -> Result<Vec<f64>> {
+        let list = match self.take(key) {
+            None => Vec::new(),
+            Some(Value::Array(list)) => list,
+            Some(one) => vec![one],
+        };
+        let number = |v: Value| match v.as_f64().filter(|n| n.is_finite()) {
+            Some(n) => Ok(n),
+            None => bail!(Format, "{}: {key} has {v}, want finite numbers", self.what),
+        };
+        list.into_iter().map(number).collect()
+    }
+
     /// A whole number from `lo` to `hi`.
     pub fn whole(&mut self, key: &str, lo: u64, hi: u64) -> Result<Option<u64>> {
         match self.take(key) {

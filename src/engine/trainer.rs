@@ -102,7 +102,7 @@ impl Trainer {
 
         let objective = engine.objective(&recipe.objective)?;
         let examples = data.len();
-        let training = Training::new(
+        let mut training = Training::new(
             Arc::clone(engine.backend()),
             &parts,
             objective.as_ref(),
@@ -113,6 +113,7 @@ impl Trainer {
         )?;
         let manifest = describe(engine, &recipe, &series, &held, model, process, &parts)?;
         let skipped = series.skipped;
+        training.describe(&settled(&manifest, &recipe));
         Ok(Self {
             engine: Arc::clone(engine),
             recipe,
@@ -174,6 +175,16 @@ impl Trainer {
     }
 }
 
+/// The settings a step depends on; how the model is sampled later and what the file is called are not among them.
+fn settled(manifest: &Manifest, recipe: &Recipe) -> String {
+    let parts = manifest.components.iter().map(|p| {
+        let s = p.stats;
+        json!([p.name, p.dims, p.process.to_value(), [s.x_mean, s.x_var, s.w_mean, s.w_var]])
+    });
+    let parts: Vec<Value> = parts.collect();
+    json!([manifest.model.to_value(), parts, recipe.objective.to_value()]).to_string()
+}
+
 /// Fits the settings of a process that the user left open, as far as the plugin has them.
 fn fit_process(engine: &Engine, process: &mut Setting, known: &[f64]) -> Result<()> {
     let fitted = fit(&process.id, known)?;
@@ -198,24 +209,20 @@ fn complete_model(
     known: &[f64],
     positive: bool,
 ) -> Result<()> {
-    let mut offer = |key: &str, value: Value| {
-        if !model.config.contains_key(key) {
-            let mut with = model.clone();
-            with.config.insert(key.to_owned(), value);
-            if engine.model(&with).is_ok() {
-                *model = with;
-            }
-        }
-        model.config.get(key).cloned()
-    };
+    let mut offer = offering(engine, model);
     for key in ["window", "dims"] {
         let value = if key == "dims" { json!([cut.window]) } else { json!(cut.window) };
         offer(key, value);
     }
+    drop(offer);
+    // a fault of the user's own settings would make every offer fail: the model's message, not ours
+    engine.model(model)?;
     if cut.history == 0 {
         return Ok(());
     }
+    let mut offer = offering(engine, model);
     if offer("history", json!(cut.history)).is_none() {
+        drop(offer);
         bail!(Invalid, "model {} takes no history; leave it out or name another model", model.id);
     }
     // positive data spread by factors, not by amounts
@@ -225,6 +232,23 @@ fn complete_model(
     offer("history_mean", json!(moments.mean));
     offer("history_std", json!(moments.variance.sqrt()));
     Ok(())
+}
+
+/// Sets a key the user left open, where the model has it; gives its value, if it has one then.
+fn offering<'a>(
+    engine: &'a Engine,
+    model: &'a mut Setting,
+) -> impl FnMut(&str, Value) -> Option<Value> + 'a {
+    |key, value| {
+        if !model.config.contains_key(key) {
+            let mut with = model.clone();
+            with.config.insert(key.to_owned(), value);
+            if engine.model(&with).is_ok() {
+                *model = with;
+            }
+        }
+        model.config.get(key).cloned()
+    }
 }
 
 /// The sizes of the state for this data: [window], or [window, 1] and [1, window] where the model has channels.

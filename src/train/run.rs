@@ -3,7 +3,7 @@
 
 use super::data::{Dataset, Permutation};
 use super::objective::Objective;
-use super::optimizer::Optimizer;
+use super::optimizer::{Optimizer, Schedule};
 use super::parameter::{from_bytes, to_bytes};
 use super::update::{self, Frozen, Place, Step};
 use crate::base::{DType, Desc, Result};
@@ -12,6 +12,7 @@ use crate::mem::Budget;
 use crate::sample::build::Parts;
 use crate::weights::{Out, SafeTensors, write};
 use crate::{bail, fail};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub struct Training {
     /// Inside a step: its batch is loaded and must stay.
     paused: bool,
     bytes: u64,
+    /// What a step depends on, besides the state: a checkpoint goes on under the same only.
+    fingerprint: String,
     scratch: Vec<u8>,
 }
 
@@ -93,6 +96,7 @@ impl Training {
             session.write(place.weight, &first)?;
             session.write(place.ema, &first)?;
         }
+        let fingerprint = fingerprint(&plan, &data);
         Ok(Self {
             session,
             step,
@@ -102,8 +106,15 @@ impl Training {
             broken: 0,
             paused: false,
             bytes,
+            fingerprint,
             scratch: Vec::new(),
         })
+    }
+
+    /// Adds settings that a plan does not hold (model, process, objective) to what a checkpoint must agree on.
+    pub fn describe(&mut self, settings: &str) {
+        self.fingerprint =
+            hex(Sha256::new().chain_update(&self.fingerprint).chain_update(settings));
     }
 
     /// Memory the session took.
@@ -260,12 +271,14 @@ impl Training {
         let out: Vec<Out<'_>> =
             held.iter().map(|(name, desc, bytes)| Out { name, desc: *desc, bytes }).collect();
         let mut metadata = metadata.clone();
-        let state = serde_json::json!({ "step": self.done, "seed": self.plan.seed });
+        let state = serde_json::json!({
+            "step": self.done, "seed": self.plan.seed, "fingerprint": self.fingerprint,
+        });
         metadata.insert("diffx_checkpoint".into(), state.to_string());
         write(path, &metadata, &out)
     }
 
-    /// Goes on where `save` stopped. The file must be of the same parameters and seed.
+    /// Goes on where `save` stopped. The file must be of the same plan, data and settings.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
         let file = SafeTensors::open(path)?;
         let label = file.label().to_owned();
@@ -281,6 +294,13 @@ impl Training {
         };
         if seed != self.plan.seed {
             bail!(Invalid, "{label}: trained with seed {seed}, this run has {}", self.plan.seed);
+        }
+        let made_by = state.get("fingerprint").and_then(serde_json::Value::as_str);
+        if made_by != Some(self.fingerprint.as_str()) {
+            bail!(
+                Invalid,
+                "{label}: was saved by a training with other data or other settings; resume it with the same"
+            );
         }
         let budget = Budget::unlimited();
         let mut wanted = Vec::new();
@@ -303,6 +323,25 @@ impl Training {
         self.paused = false;
         Ok(())
     }
+}
+
+fn fingerprint(plan: &Plan, data: &Dataset) -> String {
+    let mut hash = Sha256::new();
+    // under a constant rate a step does not know how many will follow: such a run may be made longer
+    let mut plan = plan.clone();
+    if plan.optimizer.schedule == Schedule::Constant {
+        plan.steps = 0;
+    }
+    hash.update(format!("{plan:?}"));
+    for table in data.x.iter().chain(&data.cond) {
+        hash.update(table.desc().to_string());
+        hash.update(table.bytes());
+    }
+    hex(hash)
+}
+
+fn hex(hash: Sha256) -> String {
+    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The tensors of a parameter in a checkpoint.

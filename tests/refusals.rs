@@ -1,0 +1,173 @@
+//! What a pipeline, a saved job and a trainer refuse: settings that would run and mean something else.
+
+#[path = "support/model.rs"]
+mod model;
+
+use diffx::base::{Error, Status};
+use diffx::engine::manifest::Manifest;
+use diffx::engine::recipe::Recipe;
+use diffx::engine::trainer::Trainer;
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Pipeline, Setting};
+use diffx::exec::Interrupt;
+use diffx::weights::{Out, SafeTensors, write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Files of one test, gone at its end.
+struct Files(PathBuf);
+
+impl Files {
+    fn new(tag: &str) -> Self {
+        let dir = model::temporary(tag);
+        std::fs::create_dir_all(&dir).unwrap();
+        Self(dir)
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    fn model(&self, name: &str, manifest: &Manifest) -> PathBuf {
+        let path = self.at(name);
+        model::save(&path, manifest).unwrap();
+        path
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn open(engine: &Arc<Engine>, path: &Path) -> Arc<OpenModel> {
+    OpenModel::open(engine, path.to_str().unwrap(), "").unwrap()
+}
+
+fn refused<T>(made: Result<T, Error>, want: &str) {
+    match made {
+        Ok(_) => panic!("was accepted, want {want:?}"),
+        Err(e) => {
+            assert_eq!(e.status, Status::Invalid, "{e}");
+            assert!(e.message.contains(want), "{e}, want {want:?}");
+        }
+    }
+}
+
+#[test]
+fn a_trained_network_keeps_its_process() {
+    let files = Files::new("refusals-process");
+    let path = files.model("m.safetensors", &model::manifest(&[6], "besq:{\"delta\":3}"));
+    let m = open(&model::engine(1), &path);
+    refused(Pipeline::new(&m, r#"{"process":"gbm"}"#), "trained under process org.diffx.besq");
+    Pipeline::new(&m, r#"{"process":"besq:{\"delta\":4}"}"#).unwrap();
+}
+
+#[test]
+fn levels_and_grids_are_given_for_all_components_or_one_each() {
+    let files = Files::new("refusals-levels");
+    let path = files.model("m.safetensors", &model::manifest(&[6], "ve"));
+    let m = open(&model::engine(1), &path);
+    for (config, want) in [
+        (r#"{"sigma_min":0}"#, "sigma_min 0, sigma_max"),
+        (r#"{"sigma_min":[0.1,0.1]}"#, "sigma_min: 2 values, the model has 1"),
+        (r#"{"sigma_max":[10,1]}"#, "sigma_max: 2 values, the model has 1"),
+        (r#"{"grid":["edm","edm"]}"#, "grid: 2 values, the model has 1"),
+    ] {
+        refused(Pipeline::new(&m, config), want);
+    }
+    let p = Pipeline::new(&m, r#"{"sigma_min":[0.5],"sigma_max":[9],"grid":["edm"]}"#).unwrap();
+    let levels = p.rows(4).unwrap().levels.clone();
+    assert!((levels[0] - 9.0).abs() < 1e-9 && (levels[3] - 0.5).abs() < 1e-9, "{levels:?}");
+}
+
+#[test]
+fn a_saved_job_is_resumed_by_the_same_weights_only() {
+    let files = Files::new("refusals-job");
+    let path = files.model("m.safetensors", &model::manifest(&[6], "ve"));
+    let (other, saved) = (files.at("other.safetensors"), files.at("job.safetensors"));
+    // the same description, one weight another
+    let file = SafeTensors::open(&path).unwrap();
+    let budget = diffx::mem::Budget::unlimited();
+    let tensors: Vec<_> =
+        file.entries().iter().map(|e| (&e.name, file.tensor(&e.name, &budget).unwrap())).collect();
+    let mut bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, t)| t.bytes().to_vec()).collect();
+    bytes[0][0] ^= 1;
+    let out: Vec<Out<'_>> = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, t), bytes)| Out { name, desc: t.desc(), bytes })
+        .collect();
+    write(&other, file.metadata(), &out).unwrap();
+
+    let engine = Engine::new(diffx::engine::Options { no_threads: true, ..Default::default() });
+    let engine = engine.unwrap();
+    let pipeline = Pipeline::new(&open(&engine, &path), "").unwrap();
+    let options = JobOptions { n_samples: 8, ..JobOptions::default() };
+    let job = Job::start(&pipeline, options).unwrap();
+    job.save(&saved).unwrap();
+    let changed = Pipeline::new(&open(&engine, &other), "").unwrap();
+    refused(Job::resume(&changed, &saved), "another model or other settings");
+    let again = Job::resume(&pipeline, &saved).unwrap();
+    assert!(job.wait(Duration::MAX) && again.wait(Duration::MAX));
+    assert_eq!(job.result("x").unwrap().bytes(), again.result("x").unwrap().bytes());
+}
+
+fn series(path: &Path, scale: f64) {
+    let rows = (0..200).map(|i| format!("{:.5}\n", scale * (10.0 + (f64::from(i) * 0.9).sin())));
+    std::fs::write(path, format!("level\n{}", rows.collect::<String>())).unwrap();
+}
+
+fn trainer(data: &Path, model: &str, more: &str) -> Result<Trainer, Error> {
+    let data = data.to_str().unwrap();
+    let text = format!(
+        r#"{{"data":{{"path":"{data}","window":8,"history":4}},"process":"ve","steps":6,"batch":2{more}}}"#
+    );
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["model"] = model.into();
+    Trainer::new(&model::engine(1), Recipe::parse(&value.to_string())?)
+}
+
+const SMALL: &str = r#"temporal:{"width":8,"heads":2,"depth":1}"#;
+
+#[test]
+fn a_fault_in_the_settings_of_a_model_is_told_by_the_model() {
+    let files = Files::new("refusals-model");
+    let data = files.at("a.csv");
+    series(&data, 1.0);
+    let told = |model| match trainer(&data, model, "") {
+        Ok(_) => panic!("{model} was accepted"),
+        Err(e) => e.message,
+    };
+    let message = told(r#"temporal:{"width":30}"#);
+    assert!(message.contains("heads is 4, want a divisor of width"), "{message}");
+    let message = told(r#"temporal:{"widht":30}"#);
+    assert!(message.contains("no key widht"), "{message}");
+    let message = told("mlp");
+    assert!(message.contains("takes no history"), "{message}");
+    assert_eq!(Setting::parse(SMALL).unwrap().id, "temporal");
+}
+
+#[test]
+fn a_training_is_resumed_with_the_same_data_and_settings_only() {
+    let files = Files::new("refusals-trainer");
+    let (data, doubled, saved) =
+        (files.at("a.csv"), files.at("b.csv"), files.at("checkpoint.safetensors"));
+    series(&data, 1.0);
+    series(&doubled, 2.0);
+    let mut first = trainer(&data, SMALL, "").unwrap();
+    first.advance(&mut || Interrupt::Continue).unwrap();
+    first.save_checkpoint(&saved).unwrap();
+    let want = "other data or other settings";
+    refused(trainer(&doubled, SMALL, "").unwrap().resume(&saved), want);
+    for more in [r#","rate":0.5"#, r#","batch":3"#, r#","steps":7"#] {
+        refused(trainer(&data, SMALL, more).unwrap().resume(&saved), want);
+    }
+    // how it will be sampled is not part of a step, nor is the name of the file
+    let moved = files.at("moved.csv");
+    std::fs::rename(&data, &moved).unwrap();
+    let mut same = trainer(&moved, SMALL, r#","sample_steps":9"#).unwrap();
+    same.resume(&saved).unwrap();
+    assert_eq!(same.training().done(), 1);
+}
