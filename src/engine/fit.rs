@@ -10,13 +10,17 @@ const MIN_DELTA: f64 = 1.0;
 /// Largest: beyond it the law is Gaussian for all purposes and the Bessel ratio only costs more.
 const MAX_DELTA: f64 = 40.0;
 
+/// Settings that say where the data lies, not how it moves: each is open or not on its own.
+pub(super) const SCALES: [&str; 2] = ["reference", "center"];
+
 /// What the data says about the settings of the process `id`.
 ///
 /// | process | fitted |
 /// |---|---|
 /// | cir | theta = mean; kappa = -ln(lag-one autocorrelation); sigma^2 = 2 kappa variance / mean, so that the stationary Gamma has the mean and variance of the data |
 /// | besq | delta = 2 mean^2 / variance, the dimension of that same Gamma, within 1..40 |
-/// | gbm | sigma = standard deviation of one step of the logarithm |
+/// | gbm | sigma = standard deviation of one step of the logarithm; reference = geometric mean |
+/// | ve | center = mean |
 ///
 /// Any other process keeps its own defaults.
 pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> {
@@ -38,8 +42,10 @@ pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> 
             let logs: Vec<f64> = positive(short, series)?.iter().map(|v| v.ln()).collect();
             let steps: Vec<f64> =
                 logs.iter().zip(logs.iter().skip(1)).map(|(a, b)| b - a).collect();
-            vec![("sigma", Moments::of(&steps)?.variance.sqrt())]
+            let reference = Moments::of(&logs)?.mean.exp();
+            vec![("sigma", Moments::of(&steps)?.variance.sqrt()), ("reference", reference)]
         }
+        "ve" => vec![("center", Moments::of(series)?.mean)],
         _ => Vec::new(),
     };
     Ok(fitted.into_iter().map(|(key, value)| (key, round(value))).collect())
@@ -120,6 +126,17 @@ mod tests {
         let narrow: Vec<f64> = (0..100).map(|i| 100.0 + 0.5 * f64::from(i % 2 * 2 - 1)).collect();
         assert_eq!(fit("besq", &narrow).unwrap(), [("delta", MAX_DELTA)]);
         assert!(fit("flow", &[1.0, -2.0]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn data_is_centred_in_the_coordinate() {
+        let series: Vec<f64> = (0..50).map(|i| 20.0 * 1.2_f64.powi(i % 3 - 1)).collect();
+        let of =
+            |id, key| fit(id, &series).unwrap().into_iter().find(|(k, _)| *k == key).unwrap().1;
+        let mean = series.iter().sum::<f64>() / 50.0;
+        assert!((of("org.diffx.ve", "center") / mean - 1.0).abs() < 1e-5);
+        let log_mean = series.iter().map(|v| v.ln()).sum::<f64>() / 50.0;
+        assert!((of("gbm", "reference").ln() - log_mean).abs() < 1e-5);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! writes what it learned. The file says everything needed to sample it again.
 
 use super::Engine;
-use super::fit::{Moments, fit};
+use super::fit::{Moments, SCALES, fit};
 use super::manifest::{self, Manifest, Part};
 use super::recipe::Recipe;
 use super::setting::Setting;
@@ -189,11 +189,12 @@ fn settled(manifest: &Manifest, recipe: &Recipe) -> String {
 fn fit_process(engine: &Engine, process: &mut Setting, known: &[f64]) -> Result<()> {
     let fitted = fit(&process.id, known)?;
     // parameters of one process belong together: a user who sets one has the plugin's defaults for the others
-    if fitted.iter().any(|(key, _)| process.config.contains_key(*key)) {
-        return Ok(());
-    }
+    let given = |key: &str| process.config.contains_key(key);
+    let scale = |key: &str| SCALES.contains(&key);
+    let law_given = fitted.iter().any(|(key, _)| !scale(key) && given(key));
+    let open = fitted.iter().filter(|(key, _)| !given(key) && (scale(key) || !law_given));
     let mut with = process.clone();
-    with.config.extend(fitted.into_iter().map(|(k, v)| (k.to_owned(), json!(v))));
+    with.config.extend(open.map(|(k, v)| ((*k).to_owned(), json!(v))));
     if engine.process(&with).is_ok() {
         *process = with;
     }

@@ -5,7 +5,7 @@
 //! score of x itself, which has a pole at 0, is never formed.
 //!
 //! `reference` (default 1) is a fixed scale: data far from it has a mean in w that the preconditioning does not take
-//! out, so a trainer sets it to the geometric mean.
+//! out, so a trainer sets it to the geometric mean of the data.
 
 use crate::gaussian;
 use core::ffi::CStr;
@@ -23,7 +23,8 @@ pub(crate) struct Gbm {
 
 impl Factory for Gbm {
     const ID: &'static CStr = c"org.diffx.gbm";
-    const SUMMARY: &'static CStr = c"geometric Brownian motion: Gaussian noise on the logarithm";
+    const SUMMARY: &'static CStr =
+        c"geometric Brownian motion, of drift sigma^2/2 unless mu is given";
     const SCHEMA: Option<&'static CStr> = schema![
         "sigma": number "volatility s", default 1, exclusiveMinimum 0;
         "mu": number "drift; when absent s^2/2, so that the logarithm has none";

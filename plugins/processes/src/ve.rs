@@ -1,23 +1,30 @@
-//! Variance exploding, in the form of EDM: w = x, `w = x0 + sigma xi` (specs processes 0.2, 2; Karras et al. 2022).
+//! Variance exploding, in the form of EDM: `w = w0 + sigma xi` (specs processes 0.2, 2; Karras et al. 2022).
+//!
+//! w = x - center: the preconditioning is that of data about 0, so a trainer sets `center` (default 0) to the mean of
+//! the data.
 //!
 //! The default range is EDM's 0.002 to 80 for data of standard deviation 0.5, scaled to the data: 0.004 sd to 160 sd.
 
 use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space, Stats,
-    schema,
+    Config, Cx, FINITE, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space,
+    Stats, schema,
 };
 
-pub(crate) struct Ve;
+pub(crate) struct Ve {
+    center: f64,
+}
 
 impl Factory for Ve {
     const ID: &'static CStr = c"org.diffx.ve";
     const SUMMARY: &'static CStr = c"Gaussian noise added to the data (variance exploding, EDM)";
-    const SCHEMA: Option<&'static CStr> = schema![];
+    const SCHEMA: Option<&'static CStr> = schema![
+        "center": number "x that has w = 0; a trainer sets it to the mean", default 0;
+    ];
 
-    fn create(_: &mut Config) -> Result<Self> {
-        Ok(Self)
+    fn create(config: &mut Config) -> Result<Self> {
+        Ok(Self { center: config.f64("center", 0.0, FINITE)? })
     }
 }
 
@@ -37,12 +44,21 @@ impl Process for Ve {
         })
     }
 
+    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
+        if self.center == 0.0 { x } else { x - self.center }
+    }
+
+    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, _: Node<'b>) -> Node<'b> {
+        if self.center == 0.0 { w } else { w + self.center }
+    }
+
     fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
         gaussian::perturb(cx, w0, sigma)
     }
 
+    /// mean(w0) + sigma xi
     fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
-        sigma * cx.normal()
+        sigma * cx.normal() + cx.stats.w_mean
     }
 
     fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
