@@ -75,7 +75,7 @@ impl Bessel {
             skip: b / (square + b),
             out: weight.rsqrt(),
             input: (square * self.delta + x_mean).rsqrt(),
-            noise: sigma.log() * 0.25,
+            noise: sigma.max(crate::gaussian::TINY).log() * 0.25,
             weight,
         }
     }

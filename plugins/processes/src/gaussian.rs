@@ -3,6 +3,9 @@
 
 use diffx_plugin::{Cx, Error, Node, Precond, Result, Stats};
 
+/// Keeps c_noise finite at sigma = 0.
+pub(crate) const TINY: f64 = 1e-30;
+
 /// ln(2 pi) / 2
 const HALF_LOG_TAU: f64 = 0.918_938_533_204_672_8;
 
@@ -21,7 +24,7 @@ pub(crate) fn precond<'b>(cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
         skip: variance / total,
         out,
         input,
-        noise: sigma.log() * 0.25,
+        noise: sigma.max(TINY).log() * 0.25,
         weight: total / (sigma.square() * variance),
     }
 }
