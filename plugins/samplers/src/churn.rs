@@ -18,8 +18,8 @@ pub(crate) struct Churn {
 /// Bits of a variant: noise is put back; the step is the last, Euler's.
 const NOISE: u32 = 1;
 const LAST: u32 = 2;
-/// σ, σ̂, σ', σ'/σ̂, 1 - σ'/σ̂
-const COLUMNS: usize = 5;
+/// σ, σ̂, σ', σ'/σ̂, 1 - σ'/σ̂, then the weights of Heun's two pulls, (σ̂-σ')/2σ̂ and (σ̂-σ')/2σ'
+const COLUMNS: usize = 7;
 
 impl Churn {
     fn gamma(&self, sigma: f64, steps: usize) -> f64 {
@@ -69,7 +69,9 @@ impl Sampler for Churn {
                 let (sigma, next) = (knots.of(c)[k], knots.of(c)[k + 1]);
                 let gamma = self.gamma(sigma, steps);
                 let hat = sigma * (1.0 + gamma);
-                row.extend([sigma, hat, next, next / hat, (hat - next) / hat]);
+                let drop = hat - next;
+                let there = if next > 0.0 { 0.5 * drop / next } else { 0.0 };
+                row.extend([sigma, hat, next, next / hat, drop / hat, 0.5 * drop / hat, there]);
                 variant |= if gamma > 0.0 { NOISE } else { 0 };
                 variant |= if next == 0.0 { LAST } else { 0 };
             }
@@ -101,7 +103,7 @@ impl Sampler for Churn {
         let d = b.denoise_at(Denoiser::OUTERMOST, &x, &hat);
         let mut out: Vec<Node<'b>> = (0..n)
             .map(|c| {
-                let [sigma, _, next, keep, step] = rows[c];
+                let [sigma, _, next, keep, step, ..] = rows[c];
                 if discrete[c] {
                     discrete::advance(b, c, x[c], d[c], sigma, next)
                 } else {
@@ -114,8 +116,8 @@ impl Sampler for Churn {
             let next: Vec<_> = rows.iter().map(|r| r[2]).collect();
             newest = b.denoise_at(Denoiser::OUTERMOST, &out, &next);
             for c in (0..n).filter(|c| !discrete[*c]) {
-                let slope = (x[c] - d[c]) / hat[c] + (out[c] - newest[c]) / next[c];
-                out[c] = x[c] + (next[c] - hat[c]) * 0.5 * slope;
+                let [.., here, there] = rows[c];
+                out[c] = x[c] + here * (d[c] - x[c]) + there * (newest[c] - out[c]);
             }
         }
         for c in 0..n {
@@ -139,7 +141,7 @@ mod tests {
         assert_eq!(plan("{}").variants, [NOISE, NOISE | LAST]);
         let some = plan(r#"{"churn":0.5,"s_max":3}"#);
         assert_eq!(some.variants, [0, NOISE | LAST]);
-        assert_eq!(some.rows[..5], [4.0, 4.0, 2.0, 0.5, 0.5]);
-        assert_eq!(some.rows[6], 2.5);
+        assert_eq!(some.rows[..7], [4.0, 4.0, 2.0, 0.5, 0.5, 0.25, 0.5]);
+        assert_eq!(some.rows[8], 2.5);
     }
 }

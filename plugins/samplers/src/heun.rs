@@ -6,7 +6,7 @@
 //! little over a step, as it does on a ρ = 7 grid.
 
 use crate::discrete;
-use crate::euler::{self, COLUMNS, columns};
+use crate::euler;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Denoiser, Factory, Knots, Node, Plan, Result, Sampler, SamplerInfo, Step,
@@ -17,6 +17,16 @@ pub(crate) struct Heun;
 
 const TRAPEZOID: u32 = 0;
 const LAST: u32 = 1;
+/// Euler's σ, σ', σ'/σ, 1 - σ'/σ, then the weights of the two pulls (D - w) at σ and at σ'.
+const COLUMNS: usize = 6;
+
+/// w' = w + (h/2σ)(D - w) + (h/2σ')(D' - w_euler), h = σ - σ': the weights in f64, so that thousands of small steps
+/// do not subtract rounded levels. To σ' = 0 there is no second slope.
+fn row(sigma: f64, next: f64) -> [f64; COLUMNS] {
+    let [sigma, next, keep, step] = euler::row(sigma, next);
+    let there = if next > 0.0 { 0.5 * (sigma - next) / next } else { 0.0 };
+    [sigma, next, keep, step, 0.5 * step, there]
+}
 
 impl Factory for Heun {
     const ID: &'static CStr = c"org.diffx.heun";
@@ -43,7 +53,7 @@ impl Sampler for Heun {
     fn plan(&self, knots: &Knots<'_>) -> Result<Plan> {
         let mut plan = Plan::default();
         for k in 0..knots.steps() {
-            let of = |c: usize| euler::row(knots.of(c)[k], knots.of(c)[k + 1]);
+            let of = |c: usize| row(knots.of(c)[k], knots.of(c)[k + 1]);
             let row: Vec<_> = (0..knots.components()).flat_map(of).collect();
             // one component at 0 has no slope there, so the whole state takes the last form
             let last = (0..knots.components()).any(|c| knots.of(c)[k + 1] == 0.0);
@@ -55,13 +65,14 @@ impl Sampler for Heun {
     fn step<'b>(&self, b: Builder<'b>, io: &mut Step<'b>) -> Result<()> {
         let n = io.components();
         let x = io.state();
-        let rows: Vec<_> = (0..n).map(|c| columns(io, c)).collect();
+        let rows: Vec<[Node<'b>; COLUMNS]> =
+            (0..n).map(|c| core::array::from_fn(|k| io.coeff(c * COLUMNS + k))).collect();
         let sigma: Vec<_> = rows.iter().map(|r| r[0]).collect();
         let next: Vec<_> = rows.iter().map(|r| r[1]).collect();
         let d = b.denoise_at(Denoiser::OUTERMOST, &x, &sigma);
         let euler: Vec<Node<'b>> = (0..n)
             .map(|c| {
-                let [sigma, next, keep, step] = rows[c];
+                let [sigma, next, keep, step, ..] = rows[c];
                 if discrete::is_discrete(b, c) {
                     discrete::advance(b, c, x[c], d[c], sigma, next)
                 } else {
@@ -78,12 +89,11 @@ impl Sampler for Heun {
         }
         let d_next = b.denoise_at(Denoiser::OUTERMOST, &euler, &next);
         for c in 0..n {
-            let [sigma, next, _, _] = rows[c];
+            let [.., here, there] = rows[c];
             let w = if discrete::is_discrete(b, c) {
                 euler[c] // a token moves once
             } else {
-                let slope = (x[c] - d[c]) / sigma + (euler[c] - d_next[c]) / next;
-                x[c] + (next - sigma) * 0.5 * slope
+                x[c] + here * (d[c] - x[c]) + there * (d_next[c] - euler[c])
             };
             io.set_next(c, w);
             io.set_denoised(c, d_next[c]);
@@ -100,7 +110,8 @@ mod tests {
     fn only_the_step_to_zero_is_eulers() {
         let plan = Heun.plan(&Knots::new(&[4.0, 2.0, 1.0, 0.0], 1)).unwrap();
         assert_eq!(plan.variants, [TRAPEZOID, TRAPEZOID, LAST]);
-        assert_eq!(plan.rows[..4], [4.0, 2.0, 0.5, 0.5]);
+        assert_eq!(plan.rows[..6], [4.0, 2.0, 0.5, 0.5, 0.25, 0.5]);
+        assert_eq!(plan.rows[12..], [1.0, 0.0, 0.0, 1.0, 0.5, 0.0]);
         let open = Heun.plan(&Knots::new(&[4.0, 2.0, 1.0], 1)).unwrap();
         assert_eq!(open.variants, [TRAPEZOID, TRAPEZOID]);
     }
