@@ -541,7 +541,9 @@ typedef struct dfx_process_info {
     double   sigma_min;                  /* default range of the grid for data of these stats; */
     double   sigma_max;                  /* discrete: times in (0, 1]                        */
 } dfx_process_info;
-#define DFX_PROCESS_IS_POSITIVE 1u       /* data must be > 0                                 */
+#define DFX_PROCESS_IS_POSITIVE 1u       /* data must be > 0; without ADDITIVE w >= 0 too,
+                                         * and the core keeps it so: D is raised to 0 where
+                                         * a sampler asks for it, the next state to 1e-9    */
 #define DFX_PROCESS_IS_ADDITIVE 2u       /* ancestral is mu + sqrt(v) xi                     */
 
 typedef struct dfx_process_io {

@@ -155,7 +155,11 @@ impl<'a> Build<'a> {
             self.check_eval(eval)?;
         }
         let outermost = self.parts.guidances.len() as u32 + 1;
-        let handle = if d == 0 { outermost } else { d };
+        if d == 0 {
+            let out = self.denoise(outermost, evals)?;
+            return self.at_least_zero(out);
+        }
+        let handle = d;
         if handle > outermost {
             let Some(&network) = self.extra.get((handle - outermost - 1) as usize) else {
                 bail!(Invalid, "denoise: there is no denoiser {d}");
@@ -173,6 +177,26 @@ impl<'a> Build<'a> {
             return self.unguided(base, evals);
         }
         self.guided(handle, evals)
+    }
+
+    /// Whether a component's coordinate is at least 0: that of positive data whose noise is not additive is a root of
+    /// the data, and squaring a negative one would mirror it.
+    pub(super) fn positive(&self, c: usize) -> Result<bool> {
+        let info = self.parts.processes[c].info(&self.parts.stats[c])?;
+        Ok(info.space == Space::Continuous && info.positive && !info.additive)
+    }
+
+    /// Networks and guidance may leave the range of the data; what a sampler sees of them does not.
+    fn at_least_zero(&mut self, mut out: Vec<Vec<NodeId>>) -> Result<Vec<Vec<NodeId>>> {
+        for c in 0..self.parts.components.len() {
+            if self.positive(c)? {
+                let zero = self.graph.scalar(0.0);
+                for row in &mut out {
+                    row[c] = self.graph.binary(Op::Max, row[c], zero);
+                }
+            }
+        }
+        Ok(out)
     }
 
     /// Handle of the unguided denoiser of a network slot.

@@ -22,6 +22,8 @@ pub(super) const POINTER: &str = "pointer";
 /// With control: how many samples are under way.
 pub(super) const LIVE: &str = "live";
 pub(super) const WEIGHT: &str = "log_weight";
+/// A positive coordinate is kept from here on: the slopes of the next step divide by nothing smaller.
+const LEAST_POSITIVE: f64 = 1e-9;
 
 pub(super) fn state(name: &str) -> String {
     format!("state.{name}")
@@ -128,6 +130,12 @@ impl<'a> Plan<'a> {
         b.keep(&Owner::Sampler, &io.slots_out)?;
 
         let mut next = io.next.clone();
+        for (c, w) in next.iter_mut().enumerate() {
+            if b.positive(c)? {
+                let least = b.graph.scalar(LEAST_POSITIVE);
+                *w = b.graph.binary(Op::Max, *w, least);
+            }
+        }
         let mut weight = weight_in;
         let guided = |hook| self.parts.guidances.iter().any(|g| g.has(hook));
         let levels = match guided(Hook::Project) || guided(Hook::Permute) {
