@@ -5,10 +5,15 @@
 mod besq;
 mod bessel;
 mod cir;
+mod edm;
 mod gbm;
 mod graph;
+#[path = "../laws/oracle.rs"]
+#[allow(dead_code)] // the starts and distributions are for runs
+mod oracle;
 mod rng;
 mod rows;
+mod traj;
 
 use rows::{Row, Rows};
 
@@ -48,6 +53,24 @@ fn golden_besq() {
 #[test]
 fn golden_cir() {
     all("cir", 6, &cir::check);
+}
+
+#[test]
+fn golden_edm() {
+    all("edm", 4, &edm::check);
+}
+
+#[test]
+fn golden_traj() {
+    all("traj", 3, &traj::check);
+}
+
+/// A row that travels with the repository and that nobody reads proves nothing.
+#[test]
+fn every_carried_row_is_of_a_process_that_is_read() {
+    let read = ["rng", "bessel", "gbm", "besq", "cir", "edm", "traj"];
+    let carried = Rows::carried().unwrap();
+    assert_eq!(carried.len(), read.iter().map(|p| carried.of(p).count()).sum::<usize>());
 }
 
 #[test]

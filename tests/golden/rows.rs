@@ -46,6 +46,10 @@ impl Rows {
         Self { source: source.to_owned(), rows: file["rows"].as_array().unwrap().clone() }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(crate) fn of(&self, process: &str) -> impl Iterator<Item = Row> {
         let process = process.to_owned();
         self.rows.iter().filter(move |r| r["process"] == process.as_str()).map(|r| Row {

@@ -8,8 +8,9 @@ mod run;
 
 use diffx::base::special::law;
 use diffx::base::special::normal::ndtr;
+use diffx::sample::Stats;
 use oracle::{BesselMixture, LogNormalMixture, Oracle};
-use run::{Setup, distance};
+use run::{Setup, Start, distance};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -25,7 +26,8 @@ fn law_of(
     steps: u32,
     range: (f64, f64),
 ) -> f64 {
-    let setup = Setup { process, sampler, steps, range, oracle: Arc::clone(oracle) };
+    let start = Start::Marginal;
+    let setup = Setup { process, sampler, steps, range, start, oracle: Arc::clone(oracle) };
     let samples = setup.sample(N, 11);
     assert!(samples.iter().all(|x| x.is_finite() && *x > 0.0), "{name}: a sample is not positive");
     let d = distance(samples, |x| oracle.cdf(x));
@@ -35,7 +37,7 @@ fn law_of(
 
 #[test]
 fn laws_of_gbm() {
-    let oracle: Arc<dyn Oracle> = Arc::new(LogNormalMixture);
+    let oracle: Arc<dyn Oracle> = Arc::new(LogNormalMixture::GOLDEN);
     let run = |sampler, config, steps| {
         law_of("gbm", ("gbm", json!({})), &oracle, (sampler, config), steps, (1e-2, 5.0))
     };
@@ -47,7 +49,7 @@ fn laws_of_gbm() {
 
 #[test]
 fn laws_of_besq() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture);
+    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
     let run = |sampler, config, steps| {
         let process = ("besq", json!({ "delta": 3.0 }));
         law_of("besq", process, &oracle, (sampler, config), steps, (3e-3, 10.0))
@@ -60,7 +62,7 @@ fn laws_of_besq() {
 /// kappa = sigma = 1, delta = 3 (theta = 3/4), T = 6; in w the oracle is that of BESQ.
 #[test]
 fn laws_of_cir() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture);
+    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
     let run = |sampler, steps| {
         let process = ("cir", json!({ "kappa": 1.0, "theta": 0.75, "sigma": 1.0 }));
         let top = (6f64.exp_m1() / 4.0).sqrt();
@@ -69,6 +71,45 @@ fn laws_of_cir() {
     assert!(run("heun", 64) < ACCEPT);
     assert!(run("churn", 128) < ACCEPT);
     assert!(run("ancestral", 256) < ACCEPT);
+}
+
+/// From the engine's own prior over the engine's own range, on data whose mean is many times its deviation.
+#[test]
+fn laws_from_the_prior() {
+    let from_prior = |process: (&str, serde_json::Value), stats, oracle: &Arc<dyn Oracle>| {
+        let range = run::range(process.0, &process.1, &stats);
+        let name = process.0.to_owned();
+        let start = Start::Prior(stats);
+        let sampler = ("heun", json!({}));
+        let setup = Setup { process, sampler, steps: 96, range, start, oracle: Arc::clone(oracle) };
+        let samples = setup.sample(N, 11);
+        // additive noise has this law in the logarithm of a lognormal mixture
+        let x = samples.into_iter().map(|x| if name == "ve" { x.exp() } else { x }).collect();
+        let d = distance(x, |x| oracle.cdf(x));
+        println!("law {name} from its prior: KS {d:.4}");
+        d
+    };
+    // in w = x - center or log(x / reference) the mixture is about 0; variance by hand
+    let (mean, sd) = ([-0.3, 0.3], [0.5, 0.4]);
+    let centre = 0.35 * mean[0] + 0.65 * mean[1];
+    let spread: f64 = (0..2)
+        .map(|i| [0.35, 0.65][i] * (sd[i] * sd[i] + (mean[i] - centre) * (mean[i] - centre)))
+        .sum();
+    let far: Arc<dyn Oracle> = Arc::new(LogNormalMixture { mean: mean.map(|m| m + 25.0), sd });
+    let stats =
+        Stats { x_mean: 25.0 + centre, x_var: spread, w_mean: 25.0 + centre, w_var: spread };
+    assert!(from_prior(("ve", json!({})), stats, &far) < ACCEPT);
+    assert!(from_prior(("gbm", json!({})), stats, &far) < ACCEPT);
+    // a prior about 0, as of data that nobody centred, is seen
+    assert!(from_prior(("ve", json!({})), Stats { w_mean: 0.0, ..stats }, &far) > ACCEPT);
+    // mean b (3 + lambda), variance 2 b² (3 + 2 lambda)
+    let (b, lambda) = (0.02, 1000.0);
+    let narrow: Arc<dyn Oracle> = Arc::new(BesselMixture([(0.4, b, lambda), (0.6, b, lambda)]));
+    let (x_mean, x_var) = (b * (3.0 + lambda), 2.0 * b * b * (3.0 + 2.0 * lambda));
+    let stats = Stats { x_mean, x_var, w_mean: x_mean.sqrt(), w_var: b };
+    assert!(from_prior(("besq", json!({ "delta": 3.0 })), stats, &narrow) < ACCEPT);
+    let config = json!({ "kappa": 1.0, "theta": 20.0 });
+    assert!(from_prior(("cir", config), stats, &narrow) < ACCEPT);
 }
 
 /// Exact simulation along several times: each marginal is the transition law from x0, whatever the times between.

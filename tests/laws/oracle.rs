@@ -24,11 +24,15 @@ pub(crate) trait Oracle: Send + Sync {
 
 const WEIGHTS: [f64; 2] = [0.35, 0.65];
 
-/// log x0 ~ 0.35 N(-0.7, 0.25²) + 0.65 N(0.9, 0.4²).
-pub(crate) struct LogNormalMixture;
+/// log x0 ~ 0.35 N(mean, sd²) + 0.65 N(mean, sd²).
+pub(crate) struct LogNormalMixture {
+    pub(crate) mean: [f64; 2],
+    pub(crate) sd: [f64; 2],
+}
 
-const MEAN: [f64; 2] = [-0.7, 0.9];
-const SD: [f64; 2] = [0.25, 0.4];
+impl LogNormalMixture {
+    pub(crate) const GOLDEN: Self = Self { mean: [-0.7, 0.9], sd: [0.25, 0.4] };
+}
 
 impl Oracle for LogNormalMixture {
     fn first_weight(&self) -> f64 {
@@ -36,15 +40,15 @@ impl Oracle for LogNormalMixture {
     }
 
     fn cdf(&self, x: f64) -> f64 {
-        (0..2).map(|i| WEIGHTS[i] * ndtr((x.ln() - MEAN[i]) / SD[i])).sum()
+        (0..2).map(|i| WEIGHTS[i] * ndtr((x.ln() - self.mean[i]) / self.sd[i])).sum()
     }
 
     fn components(&self, g: &mut Graph, w: NodeId, sigma: NodeId) -> Vec<(f64, NodeId, NodeId)> {
         let u = g.square(sigma);
         let component = |i: usize| {
-            let var = SD[i] * SD[i];
+            let var = self.sd[i] * self.sd[i];
             let total = g.shifted(u, var);
-            let off = g.shifted(w, -MEAN[i]);
+            let off = g.shifted(w, -self.mean[i]);
             let square = g.square(off);
             let exponent = g.div(square, total);
             let log_total = g.unary(Op::Log, total);
@@ -52,7 +56,7 @@ impl Oracle for LogNormalMixture {
             let density = g.scaled(sum, -0.5);
             let gain = g.div(off, total);
             let pull = g.scaled(gain, var);
-            (WEIGHTS[i], density, g.shifted(pull, MEAN[i]))
+            (WEIGHTS[i], density, g.shifted(pull, self.mean[i]))
         };
         (0..2).map(component).collect()
     }
@@ -61,28 +65,31 @@ impl Oracle for LogNormalMixture {
         let u = g.square(sigma);
         let xi = draw(g, Op::Normal, like);
         let both = [0, 1].map(|i| {
-            let total = g.shifted(u, SD[i] * SD[i]);
+            let total = g.shifted(u, self.sd[i] * self.sd[i]);
             let sd = g.unary(Op::Sqrt, total);
             let noise = g.mul(sd, xi);
-            g.shifted(noise, MEAN[i])
+            g.shifted(noise, self.mean[i])
         });
         g.choose(first, both[0], both[1])
     }
 }
 
-/// x0 ~ 0.4 0.02 chi'^2_3(20) + 0.6 0.05 chi'^2_3(60): a transition from lambda b over the clock b.
-pub(crate) struct BesselMixture;
+/// x0 ~ a mixture of (weight) b chi'^2_3(lambda): transitions from lambda b over the clock b.
+pub(crate) struct BesselMixture(pub(crate) [(f64, f64, f64); 2]);
+
+impl BesselMixture {
+    pub(crate) const GOLDEN: Self = Self([(0.4, 0.02, 20.0), (0.6, 0.05, 60.0)]);
+}
 
 const DELTA: f64 = 3.0;
-const MIX: [(f64, f64, f64); 2] = [(0.4, 0.02, 20.0), (0.6, 0.05, 60.0)];
 
 impl Oracle for BesselMixture {
     fn first_weight(&self) -> f64 {
-        MIX[0].0
+        self.0[0].0
     }
 
     fn cdf(&self, x: f64) -> f64 {
-        MIX.iter().map(|(w, b, lambda)| w * law::chi_square_cdf(x / b, DELTA, *lambda)).sum()
+        self.0.iter().map(|(w, b, lambda)| w * law::chi_square_cdf(x / b, DELTA, *lambda)).sum()
     }
 
     fn components(&self, g: &mut Graph, r: NodeId, sigma: NodeId) -> Vec<(f64, NodeId, NodeId)> {
@@ -111,14 +118,14 @@ impl Oracle for BesselMixture {
             let sum = g.add(near, far);
             (weight, density, g.div(sum, total))
         };
-        MIX.into_iter().map(component).collect()
+        self.0.into_iter().map(component).collect()
     }
 
     fn draw(&self, g: &mut Graph, first: NodeId, like: NodeId, sigma: NodeId) -> NodeId {
         let u = g.square(sigma);
         // the radius of a 3-dimensional normal about (start, 0, 0)
         let xi = [0, 1, 2].map(|_| draw(g, Op::Normal, like));
-        let both = MIX.map(|(_, b, lambda)| {
+        let both = self.0.map(|(_, b, lambda)| {
             let total = g.shifted(u, b);
             let sd = g.unary(Op::Sqrt, total);
             let parts = xi.map(|xi| g.mul(sd, xi));

@@ -13,6 +13,14 @@ use diffx::sample::{
 use serde_json::Value;
 use std::sync::Arc;
 
+/// Where a run begins.
+pub(crate) enum Start {
+    /// The oracle's exact law at the largest level.
+    Marginal,
+    /// The process's own prior for data of these statistics.
+    Prior(Stats),
+}
+
 /// A process and a sampler around an oracle.
 pub(crate) struct Setup<'a> {
     pub(crate) process: (&'a str, Value),
@@ -20,10 +28,17 @@ pub(crate) struct Setup<'a> {
     pub(crate) steps: u32,
     /// Smallest and largest noise level.
     pub(crate) range: (f64, f64),
+    pub(crate) start: Start,
     pub(crate) oracle: Arc<dyn Oracle>,
 }
 
-fn registry() -> Registry {
+/// The range of levels a process has for data of these statistics.
+pub(crate) fn range(id: &str, config: &Value, stats: &Stats) -> (f64, f64) {
+    let info = registry().process(id, config).unwrap().info(stats).unwrap();
+    (info.sigma_min, info.sigma_max)
+}
+
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new(Box::new(|_, _| {}));
     let plugins = [diffx_processes::plugin(), diffx_samplers::plugin(), diffx_grids::plugin()];
     for plugin in plugins {
@@ -53,13 +68,16 @@ fn parts(process: Arc<dyn Process>) -> Parts {
 }
 
 impl Setup<'_> {
-    /// Decoded samples, started from the oracle's exact marginal at the largest level.
+    /// Decoded samples.
     pub(crate) fn sample(&self, n: usize, seed: u64) -> Vec<f64> {
         let registry = registry();
         let mut parts = parts(registry.process(self.process.0, &self.process.1).unwrap());
         let model = Arc::new(Exact(Arc::clone(&self.oracle)));
         parts.networks.push(Network { slot: "base".into(), model, lora: None });
-        parts.guidances.push(Arc::new(Marginal(Arc::clone(&self.oracle))));
+        match self.start {
+            Start::Marginal => parts.guidances.push(Arc::new(Marginal(Arc::clone(&self.oracle)))),
+            Start::Prior(stats) => parts.stats = vec![stats],
+        }
         let sampler = registry.sampler(self.sampler.0, &self.sampler.1).unwrap();
         let grid = registry.grid("edm", &Value::Object(Default::default())).unwrap();
         let knots = knots(grid.as_ref(), self.steps, &[self.range]).unwrap();
