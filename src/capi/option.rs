@@ -29,7 +29,7 @@ pub(super) unsafe fn read<T: Growing>(p: *const T) -> Result<T> {
     // Safety: the first word is always there.
     let size = unsafe { p.cast::<u32>().read_unaligned() } as usize;
     // every version of a struct ends at a multiple of 8, so that no pointer is cut in half
-    if !(8..=MOST).contains(&size) || size % 8 != 0 {
+    if !(8..=MOST).contains(&size) || !size.is_multiple_of(8) {
         bail!(Invalid, "{}: struct_size is {size}: start from the _INIT macro", T::NAME);
     }
     let known = size.min(size_of::<T>());
