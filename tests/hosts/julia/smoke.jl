@@ -1,4 +1,5 @@
 # Samples the carried model through ccall alone: julia smoke.jl path/to/libdiffx.so
+using Libdl
 const lib = ARGS[1]
 err = zeros(UInt8, 512)
 fail(s) = s == 0 || error(GC.@preserve err unsafe_string(pointer(err) + 16))
@@ -25,7 +26,7 @@ fail(ccall((:dfx_job_result, lib), Cint, (Ptr{Cvoid}, Cstring, Ref{Ptr{Cvoid}}, 
 fail(ccall((:dfx_tensor_map, lib), Cint, (Ptr{Cvoid}, Ref{Ptr{Float32}}, Ref{Csize_t}, Ptr{UInt8}), x[], data, bytes, fresh()))
 paths = copy(reshape(unsafe_wrap(Array, data[], bytes[] ÷ 4), :, 64))   # column-major: a column is a path
 for (f, p) in ((:dfx_tensor_release, x), (:dfx_job_release, job), (:dfx_pipeline_release, pipeline), (:dfx_model_release, model), (:dfx_engine_release, engine))
-    ccall(Base.Libc.Libdl.dlsym(Base.Libc.Libdl.dlopen(lib), f), Cvoid, (Ptr{Cvoid},), p[])
+    ccall(dlsym(dlopen(lib), f), Cvoid, (Ptr{Cvoid},), p[])
 end
 @assert all(isfinite, paths) && all(paths .> 0)
 println("julia: ", size(paths, 2), " positive paths of ", size(paths, 1), " days, mean ", round(sum(paths) / length(paths), digits = 3))
