@@ -664,7 +664,9 @@ typedef struct dfx_sampler_info {
 #define DFX_SAMPLER_CONTROL 1u           /* step sets io->control; then coefficients are per sample, [batch],
                                           * from that sample's own row, and all rows have variant 0 */
 #define DFX_SAMPLER_PER_COMPONENT 2u     /* a row has n_coeff columns for component 0, then for component 1, ...;
-                                          * dfx_plan and dfx_step_io carry the whole number  */
+                                          * dfx_plan and dfx_step_io carry the whole number. Slots
+                                          * likewise: n_slots for component 0, then for component 1, ...; a slot
+                                          * like component 0 is like each in turn */
 
 /* Host arithmetic in f64. Called once with rows == NULL to set n_rows, then to fill. knots are component-major:
  * knots[c * (n_steps + 1) + k], from the noisiest level (k = 0) down to the last, which may be 0. */

@@ -14,7 +14,8 @@ use core::marker::PhantomData;
 pub struct SamplerInfo {
     /// Columns of a row; with `per_component` for each component.
     pub n_coeff: u32,
-    /// A row holds `n_coeff` columns for component 0, then for component 1, and so on.
+    /// A row holds `n_coeff` columns for component 0, then for component 1, and so on; so do the slots, and one like
+    /// component 0 is like each in turn.
     pub per_component: bool,
     /// Forms of the step, at least 1.
     pub n_variants: u32,

@@ -6,7 +6,7 @@ use super::super::{abi, read};
 use super::{Slot, resolve, sized, slots};
 use crate::bail;
 use crate::base::Result;
-use crate::sample::{Build, Component, RowPlan, Sampler, SamplerInfo, StepIo};
+use crate::sample::{Build, Component, RowPlan, Sampler, SamplerInfo, SlotDecl, StepIo};
 use std::ptr;
 use std::sync::Arc;
 
@@ -77,6 +77,21 @@ impl SamplerPlugin {
         self.info.n_coeff as usize * per_row
     }
 
+    /// The slots of a pipeline: as declared, or those of component 0, then of component 1, each `like` its own.
+    fn slots(&self, components: &[Component]) -> Result<Vec<SlotDecl>> {
+        if self.info.flags & PER_COMPONENT == 0 {
+            return resolve(&self.slots, components);
+        }
+        let mut all = Vec::new();
+        for component in components {
+            let own = resolve(&self.slots, std::slice::from_ref(component))?;
+            let named =
+                |s: SlotDecl| SlotDecl { name: format!("{}.{}", component.name, s.name), ..s };
+            all.extend(own.into_iter().map(named));
+        }
+        Ok(all)
+    }
+
     fn call_plan(&self, c: &mut abi::Plan) -> Result<()> {
         self.instance.call(|this, error| match self.api.plan {
             // Safety: the contract of the table; every array is as long as the plan says.
@@ -91,7 +106,7 @@ impl Sampler for SamplerPlugin {
         Ok(SamplerInfo {
             n_coeff: self.columns(components.len()),
             n_variants: self.info.n_variants as usize,
-            slots: resolve(&self.slots, components).map_err(|e| self.instance.attribute(e))?,
+            slots: self.slots(components).map_err(|e| self.instance.attribute(e))?,
             control: self.control(),
             stochasticity: self.info.stochasticity,
         })
