@@ -14,6 +14,8 @@ mod oracle;
 mod rng;
 mod rows;
 mod traj;
+mod runner;
+mod samplers;
 
 use rows::{Row, Rows};
 
