@@ -6,7 +6,7 @@ use core::ffi::CStr;
 use diffx_plugin::{Config, Factory, Grid, Result, schema};
 
 pub(crate) struct Geometric {
-    to_zero: bool,
+    pub(crate) to_zero: bool,
 }
 
 impl Factory for Geometric {
