@@ -13,9 +13,9 @@ mod graph;
 mod oracle;
 mod rng;
 mod rows;
-mod traj;
 mod runner;
 mod samplers;
+mod traj;
 
 use rows::{Row, Rows};
 
