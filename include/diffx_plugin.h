@@ -1,5 +1,6 @@
 /*
  * diffx_plugin.h - everything a plugin needs. ABI 0. C89, C++98, Zig, Rust.
+ * One long file on purpose: it stands alone and is the whole manual, ops included.
  *
  * A plugin is one shared library exporting one constant: diffx_plugin_v0. It
  * holds no code the host must run to inspect it. Its factories create instances;
