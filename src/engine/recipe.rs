@@ -4,6 +4,7 @@ use super::setting::Setting;
 use super::strict::{self, Fields};
 use crate::bail;
 use crate::base::{DType, Result};
+use crate::train::data::Stamp;
 use crate::train::{Optimizer, Plan, Schedule};
 use std::path::PathBuf;
 
@@ -108,7 +109,7 @@ impl Source {
         };
         let date = |f: &mut Fields, key: &str| -> Result<Option<String>> {
             match f.text(key)? {
-                Some(d) if !crate::train::data::csv::is_date(&d) => {
+                Some(d) if Stamp::date(&d).is_none() => {
                     bail!(Format, "data: {key} is {d:?}, want year-month-day")
                 }
                 other => Ok(other),

@@ -1,10 +1,12 @@
 //! Data for training: tables of examples in memory, and the readers that make them.
 
 pub mod csv;
+pub mod date;
 pub mod order;
 pub mod window;
 
 pub use csv::Series;
+pub use date::Stamp;
 pub use order::Permutation;
 pub use window::{Split, Windows, windows};
 

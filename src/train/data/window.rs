@@ -91,10 +91,12 @@ impl Windows {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Stamp;
     use super::*;
 
     fn series() -> Series {
-        let dates: Vec<String> = (1..=20).map(|d| format!("2020-01-{d:02}")).collect();
+        let date = |d| Stamp::date(&format!("2020-01-{d:02}")).unwrap();
+        let dates = (1..=20).map(date).collect();
         Series { column: "v".into(), dates, values: (1..=20).map(f64::from).collect(), skipped: 0 }
     }
 
