@@ -1,4 +1,4 @@
-//! Numbers out of `dsm` and `cfg`: losses whose expectation is known in closed form, guidance of constant denoisers, and
+//! Numbers out of `dsm`, `ism` and `cfg`: losses whose expectation is known in closed form, guidance of constant denoisers, and
 //! what a sampler of positive data makes of a denoiser that is not.
 
 use diffx::base::{DType, Desc, Result};
@@ -259,6 +259,39 @@ fn dsm_of_tokens_is_the_cross_entropy() {
     let cross_entropy = (0..4).map(|k| f64::from(k).exp()).sum::<f64>().ln() - 1.0;
     near(loss, cross_entropy, 0.05, "weighted cross entropy");
     near(error, cross_entropy * 0.5005, 0.02, "cross entropy of the tokens hit");
+}
+
+/// w ~ N(0, v) and D = k w: the score is c w with c = (k - 1)/sigma², the loss per element sigma² (c² v/2 + c), least
+/// where c = -1/v is the true one. With several elements the divergence is that of probes, exact for a diagonal slope.
+#[test]
+fn ism_of_gaussian_data_has_the_stated_loss() {
+    let r = registry();
+    let (v, level) = (2.25_f64, 0.8_f64);
+    let output: Output = |g, io| g.scaled(io.x[0], 0.5);
+    for dims in [&[1][..], &[2, 3]] {
+        let (predicts, component) = (Predicts::Denoised, continuous(dims));
+        let model = Given { predicts, component, conditional: false, output };
+        let parts = parts(&r, ("ve", Value::Null), Arc::new(model), Stats::default());
+        let ism = r.objective("ism", &json!({ "sigma": level })).unwrap();
+        let shape: Vec<usize> =
+            [ROWS].into_iter().chain(dims.iter().map(|d| *d as usize)).collect();
+        let got = values(&parts, ROWS, |b| {
+            let xi = draw(&mut b.graph, &shape);
+            let x0 = vec![b.graph.scaled(xi, v.sqrt())];
+            let metrics = vec![NodeId::ERROR];
+            let mut io = LossIo { x0, metrics, ..LossIo::default() };
+            ism.loss(b, &mut io).unwrap();
+            vec![io.loss.unwrap(), io.metrics[0]]
+        });
+        let u = level * level;
+        let c = (0.5 - 1.0) / u;
+        let (square, slope) = (0.5 * c * c * v, c);
+        let (gap, n) = (got[0][0] - u * (square + slope), shape.iter().product::<usize>());
+        println!("ism of {dims:?}: off by {gap:.5}");
+        // 4.5 standard errors of the mean of a chi-square with one degree of freedom
+        assert!(gap.abs() < 4.5 * u * square * (2.0 / n as f64).sqrt(), "{dims:?}: off by {gap}");
+        assert_eq!(got[0], got[1]);
+    }
 }
 
 #[test]
