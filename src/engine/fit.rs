@@ -11,7 +11,7 @@ const MIN_DELTA: f64 = 1.0;
 const MAX_DELTA: f64 = 40.0;
 
 /// Settings that say where the data lies, not how it moves: each is open or not on its own.
-pub(super) const SCALES: [&str; 2] = ["reference", "center"];
+pub(super) const SCALES: [&str; 3] = ["reference", "center", "scale"];
 
 /// What the data says about the settings of the process `id`.
 ///
@@ -20,7 +20,9 @@ pub(super) const SCALES: [&str; 2] = ["reference", "center"];
 /// | cir | theta = mean; kappa = -ln(lag-one autocorrelation); sigma^2 = 2 kappa variance / mean, so that the stationary Gamma has the mean and variance of the data |
 /// | besq | delta = 2 mean^2 / variance, the dimension of that same Gamma, within 1..40 |
 /// | gbm | sigma = standard deviation of one step of the logarithm; reference = geometric mean |
-/// | ve | center = mean |
+/// | ou | theta = mean; kappa as for cir; sigma^2 = 2 kappa variance, so that the stationary law has the moments of the data |
+/// | ve, pfgmpp | center = mean |
+/// | vp, sub_vp, flow | center = mean; scale = standard deviation |
 ///
 /// Any other process keeps its own defaults.
 pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> {
@@ -28,7 +30,7 @@ pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> 
     let fitted = match short {
         "cir" => {
             let m = Moments::of(positive(short, series)?)?;
-            let kappa = -m.autocorrelation.clamp(1e-3, 0.9999).ln();
+            let kappa = m.rate();
             // the dimension 4 kappa theta / sigma^2 stays where draws are exact and cheap
             let delta = (2.0 * m.mean * m.mean / m.variance).clamp(MIN_DELTA, MAX_DELTA);
             let sigma = (4.0 * kappa * m.mean / delta).sqrt();
@@ -45,7 +47,17 @@ pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> 
             let reference = Moments::of(&logs)?.mean.exp();
             vec![("sigma", Moments::of(&steps)?.variance.sqrt()), ("reference", reference)]
         }
-        "ve" => vec![("center", Moments::of(series)?.mean)],
+        "ou" => {
+            let m = Moments::of(series)?;
+            let kappa = m.rate();
+            let sigma = (2.0 * kappa * m.variance).sqrt();
+            vec![("kappa", kappa), ("theta", m.mean), ("sigma", sigma)]
+        }
+        "ve" | "pfgmpp" => vec![("center", Moments::of(series)?.mean)],
+        "vp" | "sub_vp" | "flow" => {
+            let m = Moments::of(series)?;
+            vec![("center", m.mean), ("scale", m.variance.sqrt())]
+        }
         _ => Vec::new(),
     };
     Ok(fitted.into_iter().map(|(key, value)| (key, round(value))).collect())
@@ -82,6 +94,11 @@ impl Moments {
         let pairs = values.iter().zip(values.iter().skip(1));
         let lagged = pairs.map(|(a, b)| (a - mean) * (b - mean)).sum::<f64>() / n;
         Ok(Self { mean, variance, autocorrelation: lagged / variance })
+    }
+
+    /// Rate of return to the mean that has this autocorrelation after one unit of time.
+    fn rate(self) -> f64 {
+        -self.autocorrelation.clamp(1e-3, 0.9999).ln()
     }
 }
 
@@ -125,7 +142,7 @@ mod tests {
         // mean 100, variance 0.25: a Gamma of shape 40000
         let narrow: Vec<f64> = (0..100).map(|i| 100.0 + 0.5 * f64::from(i % 2 * 2 - 1)).collect();
         assert_eq!(fit("besq", &narrow).unwrap(), [("delta", MAX_DELTA)]);
-        assert!(fit("flow", &[1.0, -2.0]).unwrap().is_empty());
+        assert!(fit("other", &[1.0, -2.0]).unwrap().is_empty());
     }
 
     #[test]
@@ -135,6 +152,14 @@ mod tests {
             |id, key| fit(id, &series).unwrap().into_iter().find(|(k, _)| *k == key).unwrap().1;
         let mean = series.iter().sum::<f64>() / 50.0;
         assert!((of("org.diffx.ve", "center") / mean - 1.0).abs() < 1e-5);
+        assert!((of("vp", "center") / mean - 1.0).abs() < 1e-5);
+        let variance = series.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / 50.0;
+        assert!((of("flow", "scale").powi(2) / variance - 1.0).abs() < 1e-4);
+        // the stationary variance sigma² / 2 kappa of an Ornstein-Uhlenbeck process is that of the data
+        let stationary = of("ou", "sigma").powi(2) / (2.0 * of("ou", "kappa"));
+        assert!(
+            (stationary / variance - 1.0).abs() < 1e-4 && of("ou", "theta") == of("ve", "center")
+        );
         let log_mean = series.iter().map(|v| v.ln()).sum::<f64>() / 50.0;
         assert!((of("gbm", "reference").ln() - log_mean).abs() < 1e-5);
     }

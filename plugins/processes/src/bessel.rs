@@ -1,10 +1,117 @@
-//! What BESQ and CIR share: the squared Bessel process of any dimension delta > 0 in r = √x with clock u = sigma²
+//! What BESQ and CIR share: the squared Bessel process of any dimension delta >= 0 in r = √x with clock u = sigma²
 //! (specs processes 1.2, 1.3; arXiv 2605.19391).
 //!
 //! The target √x0 R_nu(√x √x0 / sigma²), nu = delta/2 - 1, R_nu = I_{nu+1}/I_nu, is what makes
 //! `d/dr log q = (delta - 1)/r + (D - r)/sigma²` hold for D = E[target | r]: the pole at 0 stays out of the network.
+//! delta = 0 is absorbed at 0: it has exact draws, but no density there and so no target; it can only be simulated.
 
-use diffx_plugin::{Cx, Error, Node, Precond, ProcessInfo, Result, Space, Stats};
+use core::ffi::CStr;
+use diffx_plugin::{
+    Config, Cx, Error, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space,
+    Stats, abi,
+};
+
+/// What tells one such process from another.
+pub(crate) trait Radial: Factory {
+    fn bessel(&self) -> Bessel;
+
+    /// Smallest and largest sigma of a run.
+    fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
+        Bessel::range(stats)
+    }
+
+    /// sigma at a natural time.
+    fn clock(&self, time: f64) -> f64;
+
+    /// From w² at a level to the data.
+    fn leave<'b>(&self, square: Node<'b>, sigma: Node<'b>) -> Node<'b>;
+}
+
+/// Such a process as a process.
+pub(crate) struct OnBessel<T>(T);
+
+impl<T: Radial> Factory for OnBessel<T> {
+    const ID: &'static CStr = T::ID;
+    const SUMMARY: &'static CStr = T::SUMMARY;
+    const SCHEMA: Option<&'static CStr> = T::SCHEMA;
+
+    fn create(config: &mut Config) -> Result<Self> {
+        T::create(config).map(Self)
+    }
+}
+
+impl<T: Radial> OnBessel<T> {
+    /// delta = 0 has no law to reverse: from any noisy level all of it ends at 0.
+    fn absorbed<'b>(&self, cx: &Cx<'b>) -> Option<Node<'b>> {
+        let why = "the dimension is 0, absorbed at 0: it can be simulated, not trained or sampled";
+        (self.0.bessel().delta == 0.0).then(|| cx.b.fail(abi::E_UNSUPPORTED, why))
+    }
+}
+
+impl<T: Radial> Process for OnBessel<T> {
+    const FUNCTIONS: Functions = Functions::CONTINUOUS;
+    const CLOCK: bool = true;
+
+    fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
+        let (sigma_min, sigma_max) = self.0.range(stats)?;
+        Ok(ProcessInfo {
+            space: Space::Continuous,
+            positive: true,
+            additive: false,
+            sigma_min,
+            sigma_max,
+        })
+    }
+
+    fn clock(&self, time: f64) -> f64 {
+        self.0.clock(time)
+    }
+
+    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
+        x.sqrt()
+    }
+
+    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        self.0.leave(w.square(), sigma)
+    }
+
+    fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
+        self.absorbed(cx).map_or_else(|| self.0.bessel().perturb(cx, w0, sigma), |n| [n; 2])
+    }
+
+    fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
+        self.absorbed(cx).unwrap_or_else(|| self.0.bessel().prior(cx, sigma))
+    }
+
+    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+        match self.absorbed(cx) {
+            Some(n) => Precond { skip: n, out: n, input: n, noise: n, weight: n },
+            None => self.0.bessel().precond(cx, sigma),
+        }
+    }
+
+    fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
+        self.0.bessel().renoise(cx, w, s, s_hat)
+    }
+
+    fn ancestral<'b>(&self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
+        self.absorbed(cx).unwrap_or_else(|| self.0.bessel().ancestral(cx, mu, v))
+    }
+
+    fn to_score<'b>(&self, cx: &Cx<'b>, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        self.absorbed(cx).unwrap_or_else(|| self.0.bessel().to_score(w, d, sigma))
+    }
+
+    fn log_transition<'b>(
+        &self,
+        cx: &Cx<'b>,
+        w: Node<'b>,
+        w0: Node<'b>,
+        sigma: Node<'b>,
+    ) -> Node<'b> {
+        self.absorbed(cx).unwrap_or_else(|| self.0.bessel().log_transition(w, w0, sigma))
+    }
+}
 
 /// A dimension.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,19 +122,13 @@ pub(crate) struct Bessel {
 impl Bessel {
     /// sigma from 3e-3 to 10 for data of scale 1 (the range of the measurements in 1.3), scaled by √E[X0]. A mean of
     /// 0 is that of statistics nobody has taken yet.
-    pub(crate) fn info(stats: &Stats) -> Result<ProcessInfo> {
+    pub(crate) fn range(stats: &Stats) -> Result<(f64, f64)> {
         let mean = stats.x_mean;
         if !(mean >= 0.0 && mean.is_finite()) {
             return Err(Error::invalid(format!("mean of the data is {mean}, want above 0")));
         }
         let scale = if mean == 0.0 { 1.0 } else { mean.sqrt() };
-        Ok(ProcessInfo {
-            space: Space::Continuous,
-            positive: true,
-            additive: false,
-            sigma_min: 3e-3 * scale,
-            sigma_max: 10.0 * scale,
-        })
+        Ok((3e-3 * scale, 10.0 * scale))
     }
 
     const fn nu(self) -> f64 {

@@ -4,14 +4,12 @@
 //! u(t) = s² (e^{kappa t} - 1) / 4 kappa: CIR is to BESQ what VP is to VE. So w = √x e^{kappa t/2}, sigma = √u, every
 //! draw and the target are BESQ's, and only the way back knows of kappa: e^{kappa t} = 1 + 4 kappa sigma²/s².
 //!
-//! Of theta and s the one not given follows from delta = 3; neither: s = 1 and kappa = 1, theta = 3/4.
+//! Of theta and s the one not given follows from delta = 3; neither: s = 1 and kappa = 1, theta = 3/4. theta = 0 is
+//! delta = 0, absorbed at 0: it can only be simulated.
 
-use crate::bessel::Bessel;
+use crate::bessel::{Bessel, Radial};
 use core::ffi::CStr;
-use diffx_plugin::{
-    Config, Cx, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result, Stats,
-    schema,
-};
+use diffx_plugin::{Config, Factory, Node, POSITIVE, Result, Stats, schema};
 
 const DELTA: f64 = 3.0;
 
@@ -33,16 +31,17 @@ impl Factory for Cir {
     const SUMMARY: &'static CStr = c"Cox-Ingersoll-Ross: mean-reverting and positive";
     const SCHEMA: Option<&'static CStr> = schema![
         "kappa": number "rate of return to the mean", default 1, exclusiveMinimum 0;
-        "theta": number "mean; when absent that of dimension 3, 3 sigma^2 / (4 kappa)", exclusiveMinimum 0;
+        "theta": number "mean; when absent that of dimension 3, 3 sigma^2 / (4 kappa); 0 can only be simulated", minimum 0;
         "sigma": number "volatility; when absent 1, or with theta that of dimension 3", exclusiveMinimum 0;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
         let kappa = config.f64("kappa", 1.0, POSITIVE)?;
-        let theta = config.opt_f64("theta", POSITIVE)?;
+        let theta = config.opt_f64("theta", 0.0..)?;
         let volatility = config.opt_f64("sigma", POSITIVE)?;
         let (volatility, delta) = match (theta, volatility) {
             (Some(theta), Some(s)) => (s, 4.0 * kappa * theta / (s * s)),
+            (Some(0.0), None) => (1.0, 0.0),
             (Some(theta), None) => ((4.0 * kappa * theta / DELTA).sqrt(), DELTA),
             (None, s) => (s.unwrap_or(1.0), DELTA),
         };
@@ -50,64 +49,26 @@ impl Factory for Cir {
     }
 }
 
-impl Process for Cir {
-    const FUNCTIONS: Functions = Functions::CONTINUOUS;
-    const CLOCK: bool = true;
+impl Radial for Cir {
+    fn bessel(&self) -> Bessel {
+        self.bessel
+    }
 
     /// BESQ's range: at kappa = s = 1 and mean 3/4 its upper end is kappa t = 5.7, and 1.4 asks for 6 to 8, by which
     /// the start has lost all but e^-6 of its weight.
-    fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
-        let mut info = Bessel::info(stats)?;
+    fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
+        let (sigma_min, sigma_max) = Bessel::range(stats)?;
         // kappa t = 7: u = s² (e^7 - 1) / 4 kappa
-        info.sigma_max = info.sigma_max.max((7.0_f64.exp_m1() / self.rate()).sqrt());
-        Ok(info)
+        Ok((sigma_min, sigma_max.max((7.0_f64.exp_m1() / self.rate()).sqrt())))
     }
 
     fn clock(&self, time: f64) -> f64 {
         ((self.kappa * time).exp_m1() / self.rate()).sqrt()
     }
 
-    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
-        x.sqrt()
-    }
-
     /// w² / (1 + 4 kappa sigma²/s²)
-    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
-        w.square() / (sigma.square() * self.rate() + 1.0)
-    }
-
-    fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
-        self.bessel.perturb(cx, w0, sigma)
-    }
-
-    fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
-        self.bessel.prior(cx, sigma)
-    }
-
-    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        self.bessel.precond(cx, sigma)
-    }
-
-    fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
-        self.bessel.renoise(cx, w, s, s_hat)
-    }
-
-    fn ancestral<'b>(&self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
-        self.bessel.ancestral(cx, mu, v)
-    }
-
-    fn to_score<'b>(&self, _: &Cx<'b>, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
-        self.bessel.to_score(w, d, sigma)
-    }
-
-    fn log_transition<'b>(
-        &self,
-        _: &Cx<'b>,
-        w: Node<'b>,
-        w0: Node<'b>,
-        sigma: Node<'b>,
-    ) -> Node<'b> {
-        self.bessel.log_transition(w, w0, sigma)
+    fn leave<'b>(&self, square: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+        square / (sigma.square() * self.rate() + 1.0)
     }
 }
 
@@ -124,6 +85,8 @@ mod tests {
         assert_eq!(cir("{}").bessel.delta, 3.0);
         assert_eq!(cir("{}").volatility, 1.0);
         assert_eq!(cir(r#"{"kappa":2,"theta":0.5,"sigma":2}"#).bessel.delta, 1.0);
+        let absorbed = cir(r#"{"theta":0}"#);
+        assert_eq!((absorbed.bessel.delta, absorbed.volatility), (0.0, 1.0));
         let fitted = cir(r#"{"kappa":2,"theta":6}"#);
         assert_eq!((fitted.bessel.delta, fitted.volatility), (3.0, 4.0));
     }

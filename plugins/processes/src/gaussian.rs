@@ -1,5 +1,5 @@
-//! What VE and GBM share: in the coordinate w both add Gaussian noise of standard deviation sigma, and E[w0 | w] is
-//! regressed. EDM preconditioning (Karras et al. 2022, table 1) with sigma_data^2 = Var(w0).
+//! What additive processes share: in the coordinate w they add Gaussian noise of standard deviation sigma, and E[w0 | w]
+//! is regressed. EDM preconditioning (Karras et al. 2022, table 1) with sigma_data^2 = Var(w0).
 
 use diffx_plugin::{Cx, Error, Node, Precond, Result, Stats};
 

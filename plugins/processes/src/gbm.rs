@@ -7,12 +7,10 @@
 //! `reference` (default 1) is a fixed scale: data far from it has a mean in w that the preconditioning does not take
 //! out, so a trainer sets it to the geometric mean of the data.
 
+use crate::additive::Additive;
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{
-    Config, Cx, FINITE, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
-    Space, Stats, schema,
-};
+use diffx_plugin::{Config, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
 
 pub(crate) struct Gbm {
     volatility: f64,
@@ -42,20 +40,13 @@ impl Factory for Gbm {
     }
 }
 
-impl Process for Gbm {
-    const FUNCTIONS: Functions = Functions::CONTINUOUS;
-    const CLOCK: bool = true;
+impl Additive for Gbm {
+    const POSITIVE: bool = true;
 
     /// 0.002 sd to 80 sd of log x0.
-    fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
+    fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
         let sd = gaussian::deviation(stats)?;
-        Ok(ProcessInfo {
-            space: Space::Continuous,
-            positive: true,
-            additive: true,
-            sigma_min: 0.002 * sd,
-            sigma_max: 80.0 * sd,
-        })
+        Ok((0.002 * sd, 80.0 * sd))
     }
 
     /// sigma = s √t
@@ -63,49 +54,14 @@ impl Process for Gbm {
         self.volatility * time.sqrt()
     }
 
-    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
+    fn encode<'b>(&self, x: Node<'b>) -> Node<'b> {
         let w = x.log();
         if self.reference == 1.0 { w } else { w - self.reference.ln() }
     }
 
-    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
+    fn decode<'b>(&self, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
         let w = if self.tilt == 0.0 { w } else { w + sigma.square() * self.tilt };
         if self.reference == 1.0 { w.exp() } else { (w + self.reference.ln()).exp() }
-    }
-
-    fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
-        gaussian::perturb(cx, w0, sigma)
-    }
-
-    /// mean(log x0) + sigma xi
-    fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
-        sigma * cx.normal() + cx.stats.w_mean
-    }
-
-    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        gaussian::precond(cx, sigma)
-    }
-
-    fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
-        gaussian::renoise(cx, w, s, s_hat)
-    }
-
-    fn ancestral<'b>(&self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
-        gaussian::ancestral(cx, mu, v)
-    }
-
-    fn to_score<'b>(&self, _: &Cx<'b>, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
-        gaussian::to_score(w, d, sigma)
-    }
-
-    fn log_transition<'b>(
-        &self,
-        _: &Cx<'b>,
-        w: Node<'b>,
-        w0: Node<'b>,
-        sigma: Node<'b>,
-    ) -> Node<'b> {
-        gaussian::log_transition(w, w0, sigma)
     }
 }
 
@@ -131,10 +87,9 @@ mod tests {
     #[test]
     fn range_follows_the_data() {
         let stats = Stats { w_var: 0.25, ..Stats::default() };
-        let info = gbm("{}").unwrap().info(&stats).unwrap();
-        assert_eq!((info.sigma_min, info.sigma_max), (0.001, 40.0));
+        assert_eq!(gbm("{}").unwrap().range(&stats).unwrap(), (0.001, 40.0));
         let none = Stats { w_var: 0.0, ..Stats::default() };
-        let message = gbm("{}").unwrap().info(&none).unwrap_err().message;
+        let message = gbm("{}").unwrap().range(&none).unwrap_err().message;
         assert_eq!(message, "variance of the data is 0, want above 0");
     }
 }

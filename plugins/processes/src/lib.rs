@@ -1,15 +1,36 @@
-//! The built-in processes, one file each, on the plugin SDK alone. `gaussian` and `bessel` hold what two of them share.
+//! The built-in processes, one file each, on the plugin SDK alone. `gaussian` and `bessel` hold the formulas that several
+//! of them share; `additive` is the process that is Gaussian in w, and `bessel` ends with the one that is a radius there.
 
+mod additive;
 mod besq;
 mod bessel;
 mod cir;
+mod flow;
 mod gaussian;
 mod gbm;
 mod mask;
+mod ou;
+mod pfgmpp;
+mod sub_vp;
 mod ve;
+mod vp;
+
+use additive::OnGaussian;
+use bessel::OnBessel;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.processes",
     license: "MIT OR Apache-2.0",
-    processes: [ve::Ve, gbm::Gbm, besq::Besq, cir::Cir, mask::Mask],
+    processes: [
+        OnGaussian<ve::Ve>,
+        OnGaussian<vp::Vp>,
+        OnGaussian<sub_vp::SubVp>,
+        OnGaussian<flow::Flow>,
+        OnGaussian<ou::Ou>,
+        pfgmpp::Pfgmpp,
+        OnGaussian<gbm::Gbm>,
+        OnBessel<besq::Besq>,
+        OnBessel<cir::Cir>,
+        mask::Mask,
+    ],
 }

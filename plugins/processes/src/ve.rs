@@ -5,16 +5,12 @@
 //!
 //! The default range is EDM's 0.002 to 80 for data of standard deviation 0.5, scaled to the data: 0.004 sd to 160 sd.
 
+use crate::additive::{Additive, Frame};
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{
-    Config, Cx, FINITE, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space,
-    Stats, schema,
-};
+use diffx_plugin::{Config, Factory, Node, Result, Stats, schema};
 
-pub(crate) struct Ve {
-    center: f64,
-}
+pub(crate) struct Ve(Frame);
 
 impl Factory for Ve {
     const ID: &'static CStr = c"org.diffx.ve";
@@ -24,66 +20,26 @@ impl Factory for Ve {
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
-        Ok(Self { center: config.f64("center", 0.0, FINITE)? })
+        Frame::centered(config).map(Self)
     }
 }
 
-impl Process for Ve {
-    const FUNCTIONS: Functions = Functions::CONTINUOUS;
-    /// The EDM clock: sigma(t) = t.
-    const CLOCK: bool = true;
-
-    fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
+impl Additive for Ve {
+    fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
         let sd = gaussian::deviation(stats)?;
-        Ok(ProcessInfo {
-            space: Space::Continuous,
-            positive: false,
-            additive: true,
-            sigma_min: 0.004 * sd,
-            sigma_max: 160.0 * sd,
-        })
+        Ok((0.004 * sd, 160.0 * sd))
     }
 
-    fn encode<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> Node<'b> {
-        if self.center == 0.0 { x } else { x - self.center }
+    /// The EDM clock: sigma(t) = t.
+    fn clock(&self, time: f64) -> f64 {
+        time
     }
 
-    fn decode<'b>(&self, _: &Cx<'b>, w: Node<'b>, _: Node<'b>) -> Node<'b> {
-        if self.center == 0.0 { w } else { w + self.center }
+    fn encode<'b>(&self, x: Node<'b>) -> Node<'b> {
+        self.0.enter(x)
     }
 
-    fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
-        gaussian::perturb(cx, w0, sigma)
-    }
-
-    /// mean(w0) + sigma xi
-    fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
-        sigma * cx.normal() + cx.stats.w_mean
-    }
-
-    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        gaussian::precond(cx, sigma)
-    }
-
-    fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
-        gaussian::renoise(cx, w, s, s_hat)
-    }
-
-    fn ancestral<'b>(&self, cx: &Cx<'b>, mu: Node<'b>, v: Node<'b>) -> Node<'b> {
-        gaussian::ancestral(cx, mu, v)
-    }
-
-    fn to_score<'b>(&self, _: &Cx<'b>, w: Node<'b>, d: Node<'b>, sigma: Node<'b>) -> Node<'b> {
-        gaussian::to_score(w, d, sigma)
-    }
-
-    fn log_transition<'b>(
-        &self,
-        _: &Cx<'b>,
-        w: Node<'b>,
-        w0: Node<'b>,
-        sigma: Node<'b>,
-    ) -> Node<'b> {
-        gaussian::log_transition(w, w0, sigma)
+    fn decode<'b>(&self, w: Node<'b>, _: Node<'b>) -> Node<'b> {
+        self.0.leave(w)
     }
 }
