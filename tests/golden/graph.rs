@@ -24,11 +24,21 @@ pub(crate) fn evaluate(
     rows: usize,
     describe: impl FnOnce(&mut Formula<'_, '_>) -> Vec<NodeId>,
 ) -> Vec<Vec<f64>> {
+    evaluate_of(process, rows, &[], describe)
+}
+
+/// The same with samples of the given dims: state is [rows, dims].
+pub(crate) fn evaluate_of(
+    process: &Arc<dyn Process>,
+    rows: usize,
+    dims: &[i64],
+    describe: impl FnOnce(&mut Formula<'_, '_>) -> Vec<NodeId>,
+) -> Vec<Vec<f64>> {
     let parts = Parts {
         components: vec![Component {
             name: "x".into(),
             dtype: DType::F64,
-            dims: vec![],
+            dims: dims.to_vec(),
             space: Space::Continuous,
             classes: 0,
         }],

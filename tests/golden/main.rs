@@ -2,6 +2,7 @@
 //! plugins and the CPU backend. The rows in `processes.json` beside this file make a bare clone test itself; the whole
 //! file is read from `DIFFX_GOLDEN`, or from the shared folder, where there is one.
 
+mod additive;
 mod besq;
 mod bessel;
 mod cir;
@@ -11,6 +12,7 @@ mod graph;
 #[path = "../laws/oracle.rs"]
 #[allow(dead_code)] // the starts and distributions are for runs
 mod oracle;
+mod pfgmpp;
 mod rng;
 mod rows;
 mod runner;
@@ -63,14 +65,42 @@ fn golden_edm() {
 }
 
 #[test]
+fn golden_vp() {
+    all("vp", 3, &additive::check);
+    all("vp-discrete", 2, &additive::check);
+}
+
+#[test]
+fn golden_flow() {
+    all("flow", 4, &additive::check);
+}
+
+#[test]
+fn golden_pfgmpp() {
+    all("pfgmpp", 8, &pfgmpp::check);
+}
+
+#[test]
 fn golden_traj() {
-    all("traj", 3, &traj::check);
+    all("traj", 4, &traj::check);
 }
 
 /// A row that travels with the repository and that nobody reads proves nothing.
 #[test]
 fn every_carried_row_is_of_a_process_that_is_read() {
-    let read = ["rng", "bessel", "gbm", "besq", "cir", "edm", "traj"];
+    let read = [
+        "rng",
+        "bessel",
+        "gbm",
+        "besq",
+        "cir",
+        "edm",
+        "vp",
+        "vp-discrete",
+        "flow",
+        "pfgmpp",
+        "traj",
+    ];
     let carried = Rows::carried().unwrap();
     assert_eq!(carried.len(), read.iter().map(|p| carried.of(p).count()).sum::<usize>());
 }

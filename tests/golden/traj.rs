@@ -3,6 +3,7 @@
 
 use crate::oracle::{BesselMixture, Exact, LogNormalMixture, Oracle};
 use crate::rows::{Row, numbers};
+use crate::runner::{Data, Runner};
 use diffx::base::{DType, Result};
 use diffx::cpu::Cpu;
 use diffx::exec::SessionBuilder;
@@ -34,9 +35,20 @@ pub(crate) fn check(row: &Row) {
             );
         }
         "traj.besq_anc" => ancestral(row),
-        "traj.pfgmpp" => {} // a process that is not built in
+        "traj.pfgmpp" => points(row),
         other => panic!("no reader for {other}"),
     }
+}
+
+/// Point masses, whose denoiser is the weights that the transition of the process gives them.
+fn points(row: &Row) {
+    let list = numbers(&row.params["weights"]).into_iter().zip(numbers(&row.params["points"]));
+    let data = Data::Normal(list.map(|(weight, at)| (weight, at, 0.0)).collect());
+    let process = ("pfgmpp", json!({ "augmented": row.param("D") }));
+    let start = numbers(&row.inputs["x0"]);
+    let levels = numbers(&row.params["sigma_grid"]);
+    let states = Runner::new(process, ("heun", json!({})), &data).ode(&levels, &start);
+    row.agree(&[&start[..], &states.concat()[..]].concat());
 }
 
 fn oracle() -> Arc<dyn Oracle> {
