@@ -250,7 +250,7 @@ typedef struct dfx_job_options {
     uint32_t    n_inputs;
     uint32_t    reserved;
     const char *const       *input_names; /* conditions of the model                         */
-    const dfx_tensor *const *inputs;     /* one value, or one per sample along axis 0; kept by the job */
+    const dfx_tensor *const *inputs;     /* one value, or one per sample along axis 0; kept until the job is over */
     dfx_progress_fn progress;
     void       *user;
 } dfx_job_options;
@@ -302,8 +302,9 @@ typedef void (DFX_CALL *dfx_free_fn)(void *user, void *data);
 DFX_API dfx_status dfx_tensor_create(const dfx_engine *e, const dfx_desc *d, const void *data,
                                      dfx_tensor **out, dfx_error *err);
 
-/* Uses your memory: unchanged and alive until free_fn, which may be called on any thread. free_fn may be NULL. On
- * failure the memory stays yours and free_fn is not called. */
+/* Uses your memory: unchanged and alive until free_fn, which is called once, when the tensor is released and the jobs
+ * it was given to are over, on any thread. It may call diffx, but not wait for a job. free_fn may be NULL. On failure
+ * the memory stays yours and free_fn is not called. */
 DFX_API dfx_status dfx_tensor_wrap(const dfx_engine *e, const dfx_desc *d, void *data, dfx_free_fn free_fn,
                                    void *user, dfx_tensor **out, dfx_error *err);
 

@@ -46,7 +46,8 @@ fn build_file(source: &str, flags: &[&str], tag: &str) -> Option<PathBuf> {
         .arg(&out)
         .arg("-L")
         .arg(&library)
-        .arg(format!("-Wl,-rpath,{}", library.display()))
+        // before LD_LIBRARY_PATH, by which cargo names a folder whose library may be older
+        .arg(format!("-Wl,-rpath,{},--disable-new-dtags", library.display()))
         .args(["-ldiffx", "-lm"])
         .output()
         .unwrap();

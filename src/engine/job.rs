@@ -59,6 +59,7 @@ pub struct Progress {
 /// A job of an engine.
 pub struct Job {
     pub pipeline: Arc<Pipeline>,
+    /// Without the inputs: those are the replay's, and go when it ends.
     pub(super) options: JobOptions,
     pub(super) rows: Arc<Rows>,
     replay: Mutex<Option<Replay>>,
@@ -67,6 +68,13 @@ pub struct Job {
     cancel: AtomicBool,
     /// How many callers want the replay between two plans.
     hold: AtomicUsize,
+}
+
+/// What a job that is over leaves behind.
+#[derive(Default)]
+struct Left {
+    replay: Option<Replay>,
+    inputs: Vec<Arc<Tensor>>,
 }
 
 struct Shared {
@@ -102,7 +110,7 @@ impl Job {
         Ok(job)
     }
 
-    fn prepare(pipeline: &Arc<Pipeline>, options: JobOptions) -> Result<Arc<Self>> {
+    fn prepare(pipeline: &Arc<Pipeline>, mut options: JobOptions) -> Result<Arc<Self>> {
         if options.n_samples == 0 || options.n_samples > 1 << 32 {
             bail!(Invalid, "{} samples, want 1 to 2^32", options.n_samples);
         }
@@ -114,7 +122,7 @@ impl Job {
             first_sample: options.first_sample,
             n_samples: options.n_samples,
             preview_every: options.preview_every as usize,
-            conds: options.inputs.clone(),
+            conds: std::mem::take(&mut options.inputs),
         };
         replay.begin(&rows, request, &pipeline.nulls(), pipeline.engine.budget())?;
         let preview = replay.preview().map(|(n, d, b)| (n.to_owned(), d, vec![0; b.len()]));
@@ -170,11 +178,7 @@ impl Job {
         self.cancel();
         if !self.pipeline.engine.has_thread() {
             // nobody may come to pump again
-            let mut replay = lock(&self.replay);
-            if replay.take().is_some() {
-                self.end(State::Cancelled, None, Vec::new());
-            }
-            drop(replay);
+            self.stop(State::Cancelled, None);
             self.pipeline.engine.queue().forget_finished();
         }
     }
@@ -263,7 +267,14 @@ impl Job {
 
     /// Advances until the deadline (none = the end) or until somebody wants the job. Returns whether it is over.
     pub(super) fn advance(&self, deadline: Option<Instant>) -> bool {
+        // what the job no longer needs goes after the lock: memory of the host is given back then, and its functions
+        // may call us
+        let mut left = Left::default();
         let mut slot = lock(&self.replay);
+        self.run(&mut slot, deadline, &mut left)
+    }
+
+    fn run(&self, slot: &mut Option<Replay>, deadline: Option<Instant>, left: &mut Left) -> bool {
         let Some(replay) = slot.as_mut() else { return true };
         self.update(|s| s.state = State::Running);
         let mut interrupt = || {
@@ -290,7 +301,7 @@ impl Job {
                 Err(e) => {
                     let cancelled = e.status == Status::Cancelled;
                     let state = if cancelled { State::Cancelled } else { State::Failed };
-                    *slot = None; // its memory goes back
+                    left.replay = slot.take(); // its memory goes back
                     self.end(state, Some(e), Vec::new()); // under the lock: no slot, no job that runs
                     return true;
                 }
@@ -299,17 +310,27 @@ impl Job {
             self.update(|s| (s.step, s.n_steps) = (step as u64, n_steps as u64));
         }
         let results = replay.take_results().into_iter().map(|(n, t)| (n, Arc::new(t))).collect();
-        if let Some(replay) = slot.take() {
-            self.pipeline.leave(replay);
-        }
+        left.inputs = replay.take_inputs();
+        // before it is over: who waits for that finds the session there
+        left.replay = slot.take().and_then(|r| self.pipeline.leave(r));
         self.end(State::Done, None, results); // under the lock, as above
         true
     }
 
     /// Ends a job whose driver met a bug.
     pub(super) fn fail(&self, e: Error) {
-        *lock(&self.replay) = None;
-        self.end(State::Failed, Some(e), Vec::new());
+        self.stop(State::Failed, Some(e));
+    }
+
+    /// Ends a job that has not ended by itself.
+    fn stop(&self, state: State, error: Option<Error>) {
+        let mut slot = lock(&self.replay);
+        let replay = slot.take();
+        if !self.progress().state.is_over() {
+            self.end(state, error, Vec::new());
+        }
+        drop(slot);
+        drop(replay); // after the lock, as in `advance`
     }
 
     pub(super) fn is_held(&self) -> bool {

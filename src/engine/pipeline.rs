@@ -240,9 +240,11 @@ impl Pipeline {
         Ok(Replay::new(program, session.allocate(self.engine.budget())?))
     }
 
-    /// Takes a session back for the next job.
-    pub fn leave(&self, replay: Replay) {
-        *lock(&self.idle) = Some(replay);
+    /// Takes a session back for the next job, and gives the one that waited before. It is for the caller to drop where
+    /// no lock is held: memory goes back to the host then, whose functions may call us.
+    #[must_use]
+    pub fn leave(&self, replay: Replay) -> Option<Replay> {
+        lock(&self.idle).replace(replay)
     }
 
     /// Name and null value of each condition.

@@ -33,13 +33,14 @@ pub(super) fn write(job: &Job, replay: &mut Replay, path: &Path) -> Result<()> {
         "stage": stage,
         "row": row,
     });
-    let inputs: Vec<String> = o.inputs.iter().map(|(n, _)| format!("input.{n}")).collect();
+    let given = replay.inputs();
+    let inputs: Vec<String> = given.iter().map(|(n, _)| format!("input.{n}")).collect();
     let mut tensors: Vec<Out<'_>> = snapshot
         .tensors
         .iter()
         .map(|(name, desc, bytes)| Out { name, desc: *desc, bytes })
         .collect();
-    for (name, (_, t)) in inputs.iter().zip(&o.inputs) {
+    for (name, (_, t)) in inputs.iter().zip(given) {
         tensors.push(Out { name, desc: t.desc(), bytes: t.bytes() });
     }
     let metadata = BTreeMap::from([(KEY.to_owned(), meta.to_string())]);

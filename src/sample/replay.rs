@@ -219,6 +219,18 @@ impl Replay {
         std::mem::take(&mut self.results)
     }
 
+    /// The conditions of this run, as they were given.
+    pub fn inputs(&self) -> &[(String, Arc<Tensor>)] {
+        &self.request.conds
+    }
+
+    /// Lets go of the conditions, once nothing reads them any more: a session that waits for its next run holds none.
+    pub fn take_inputs(&mut self) -> Vec<Arc<Tensor>> {
+        let spread = std::mem::take(&mut self.conds).into_iter().filter_map(|c| c.value);
+        let given = std::mem::take(&mut self.request.conds).into_iter().map(|(_, t)| t);
+        spread.map(|(t, _)| t).chain(given).collect()
+    }
+
     /// Descriptors and bytes of the newest preview: one batch, first id `preview_first`.
     pub fn preview(&mut self) -> impl Iterator<Item = (&str, Desc, &mut Vec<u8>)> {
         let previews = self.program.previews.iter();
