@@ -155,21 +155,56 @@ fn marginal_wide(f: &mut Formula<'_, '_>, x: NodeId, parts: &[(f64, f64, f64)]) 
     vec![log_p, score, slope]
 }
 
+/// What X = chi'^2_delta(lambda) says about lambda ~ `prior`, integrated over x by the midpoint rule.
+struct Posterior {
+    /// E[E[lambda | X]^2], E[X E[lambda | X]], E[X], E[X^2]
+    moments: [f64; 4],
+}
+
+impl Posterior {
+    fn of(delta: f64, prior: &[(f64, f64, f64)], n: usize) -> Self {
+        let besq = process("besq", &json!({ "delta": delta }));
+        let h = 480.0 / n as f64;
+        let xs: Vec<f64> = (0..n).map(|i| (i as f64 + 0.5) * h).collect();
+        let got = evaluate(&besq, n, |f| {
+            let x = f.values(&xs);
+            marginal_wide(f, x, prior)
+        });
+        let mut moments = [0.0; 4];
+        for i in 0..n {
+            let mean = tweedie(delta, 1.0, xs[i], got[1][i], got[2][i]);
+            let terms = [mean * mean, xs[i] * mean, xs[i], xs[i] * xs[i]];
+            let mass = h * got[0][i].exp();
+            moments.iter_mut().zip(terms).for_each(|(m, t)| *m += mass * t);
+        }
+        Self { moments }
+    }
+}
+
 /// E[lambda^2] - E[E[lambda | X]^2] for lambda ~ Gamma(2, scale 10), X = chi'^2_7(lambda).
 fn bayes_risk(row: &Row) {
-    let delta = row.param("delta");
-    let besq = process("besq", &json!({ "delta": delta }));
-    let (n, top) = (1200, 480.0);
-    let h = top / n as f64;
-    let xs: Vec<f64> = (0..n).map(|i| (i as f64 + 0.5) * h).collect();
-    let got = evaluate(&besq, n, |f| {
-        let x = f.values(&xs);
-        marginal_wide(f, x, &gamma_quadrature(25))
-    });
-    let mut second = 0.0;
-    for i in 0..n {
-        let mean = tweedie(delta, 1.0, xs[i], got[1][i], got[2][i]);
-        second += h * got[0][i].exp() * mean * mean;
+    let posterior = Posterior::of(row.param("delta"), &gamma_quadrature(25), 1200);
+    row.agree(&[600.0 - posterior.moments[0]]);
+}
+
+/// The same with a share of zeros among the lambda; the risk of X - delta; E[lambda | X] at three values.
+pub(crate) fn empirical_bayes(row: &Row) {
+    let (delta, zeros) = (row.param("delta"), row.param("pi0"));
+    let mut prior = gamma_quadrature(40);
+    prior.iter_mut().for_each(|p| p.0 *= 1.0 - zeros);
+    if zeros > 0.0 {
+        prior.push((zeros, 0.0, 1.0));
     }
-    row.agree(&[600.0 - second]);
+    let (first, second) = (20.0 * (1.0 - zeros), 600.0 * (1.0 - zeros));
+    let [mean2, cross, x, x2] = Posterior::of(delta, &prior, 4800).moments;
+    // E[(X - delta - lambda)^2]
+    let plain = x2 - 2.0 * delta * x + delta * delta - 2.0 * (cross - delta * first) + second;
+    let besq = process("besq", &json!({ "delta": delta }));
+    let at = [3.0, 10.0, 40.0];
+    let got = evaluate(&besq, at.len(), |f| {
+        let x = f.values(&at);
+        marginal_wide(f, x, &prior)
+    });
+    let mean = |i: usize| tweedie(delta, 1.0, at[i], got[1][i], got[2][i]);
+    row.agree(&[second - mean2, plain, mean(0), mean(1), mean(2)]);
 }

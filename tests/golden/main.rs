@@ -55,6 +55,11 @@ fn golden_besq() {
 }
 
 #[test]
+fn golden_eb() {
+    all("eb", 2, &besq::empirical_bayes);
+}
+
+#[test]
 fn golden_cir() {
     all("cir", 6, &cir::check);
 }
@@ -94,6 +99,7 @@ fn every_carried_row_is_of_a_process_that_is_read() {
         "gbm",
         "besq",
         "cir",
+        "eb",
         "edm",
         "vp",
         "vp-discrete",
