@@ -370,12 +370,31 @@ typedef struct dfx_training {
     uint64_t n_steps;                    /* ... of so many                                   */
     double   loss;                       /* of the last step                                 */
     double   norm;                       /* of its gradient, before clipping                 */
+    double   rate;                       /* learning rate of the last step                   */
 } dfx_training;
-#define DFX_TRAINING_INIT { (uint32_t)sizeof(dfx_training), 0, 0, 0, 0.0, 0.0 }
+#define DFX_TRAINING_INIT { (uint32_t)sizeof(dfx_training), 0, 0, 0, 0.0, 0.0, 0.0 }
 
-/* config_json: a recipe as the command takes it (docs): data, model, process, objective, steps, batch, seed. */
-DFX_API dfx_status dfx_trainer_create(dfx_engine *e, const char *config_json, dfx_trainer **out, dfx_error *err);
+/* Data in memory: components of the state ("x"), conditions and labels by name, row i of each for example i. Floats, or
+ * whole numbers for tokens and labels. A table "held_out.NAME" is not trained on. Kept by the trainer. */
+typedef struct dfx_trainer_options {
+    uint32_t    struct_size;
+    uint32_t    flags;                   /* 0                                                */
+    uint32_t    n_tables;                /* 0: config_json says where the data is            */
+    uint32_t    reserved;
+    const char *const       *table_names;
+    const dfx_tensor *const *tables;
+} dfx_trainer_options;
+#define DFX_TRAINER_OPTIONS_INIT { (uint32_t)sizeof(dfx_trainer_options), 0, 0, 0, 0, 0 }
+
+/* config_json: a recipe as the command takes it (docs): data, model, process, objective, steps, batch, seed. opt may be
+ * NULL. */
+DFX_API dfx_status dfx_trainer_create(dfx_engine *e, const char *config_json, const dfx_trainer_options *opt,
+                                      dfx_trainer **out, dfx_error *err);
 DFX_API void       dfx_trainer_release(dfx_trainer *t);
+
+/* Bytes that such a trainer will hold: weights, moments, the step, and data that is not the host's. Reads the data. */
+DFX_API dfx_status dfx_trainer_plan(dfx_engine *e, const char *config_json, const dfx_trainer_options *opt,
+                                    uint64_t *bytes, dfx_error *err);
 
 /* Up to n_steps more steps (0 = 1); at the end none are left and step is n_steps. out may be NULL. */
 DFX_API dfx_status dfx_trainer_step(dfx_trainer *t, uint32_t n_steps, dfx_training *out, dfx_error *err);
@@ -383,7 +402,9 @@ DFX_API dfx_status dfx_trainer_step(dfx_trainer *t, uint32_t n_steps, dfx_traini
 /* The loss on held-out data. */
 DFX_API dfx_status dfx_trainer_measure(dfx_trainer *t, dfx_training *out, dfx_error *err);
 
-/* A metric of the objective at the last step, by name. */
+/* Metrics of the objective: how many, what they are called, and their values at the last step by name. */
+DFX_API uint32_t   dfx_trainer_metric_count(const dfx_trainer *t);
+DFX_API dfx_status dfx_trainer_metric_name(const dfx_trainer *t, uint32_t i, const char **name, dfx_error *err);
 DFX_API dfx_status dfx_trainer_metric(dfx_trainer *t, const char *name, double *out, dfx_error *err);
 
 /* A checkpoint holds everything training needs to go on with the same bits; written whole or not at all. */

@@ -3,8 +3,7 @@
 
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, State};
 use diffx::mem::Tensor;
-use diffx::train::Series;
-use diffx::train::data::{Dataset, Split, windows};
+use diffx::train::data::{Dataset, Panel, Series, Split, windows};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +46,7 @@ fn held_out_days_fall_into_the_fan() {
     let name = std::env::var("DIFFX_VIX_MODEL").unwrap_or_else(|_| "vix".into());
     let model = OpenModel::open(&engine, &name, "").unwrap();
     let split = model.manifest.data["split"].as_str().unwrap().to_owned();
-    let series = Series::read(&path, Some("CLOSE")).unwrap();
+    let series = Panel::from(Series::read(&path, Some("CLOSE")).unwrap());
     let all = windows(&series, HORIZON, HORIZON, 1, Some(&split), Split::HeldOut).unwrap();
     let stride = (all.starts.len() / n_windows).max(1);
     let cut = windows(&series, HORIZON, HORIZON, stride, Some(&split), Split::HeldOut).unwrap();

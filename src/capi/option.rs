@@ -177,6 +177,18 @@ pub struct Training {
     pub(super) n_steps: u64,
     pub(super) loss: f64,
     pub(super) norm: f64,
+    pub(super) rate: f64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct TrainerOptions {
+    pub(super) struct_size: u32,
+    pub(super) flags: u32,
+    pub(super) n_tables: u32,
+    pub(super) reserved: u32,
+    pub(super) table_names: *const *const c_char,
+    pub(super) tables: *const *const super::tensor::CTensor,
 }
 
 macro_rules! growing {
@@ -194,6 +206,7 @@ growing! {
     SimulateOptions = "dfx_simulate_options";
     EvalOptions = "dfx_eval_options";
     Training = "dfx_training";
+    TrainerOptions = "dfx_trainer_options";
 }
 
 #[cfg(test)]

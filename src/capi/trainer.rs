@@ -3,13 +3,15 @@
 use super::engine::{self, CEngine};
 use super::guard::{CError, guard, needed, out, path, quiet};
 use super::handle::{Handle, Object};
-use super::option::{self, Training};
+use super::option::{self, Growing, TrainerOptions, Training, check_flags};
+use super::tensor;
 use crate::bail;
 use crate::base::Result;
 use crate::engine::Engine;
 use crate::engine::recipe::Recipe;
 use crate::engine::trainer::Trainer;
 use crate::exec::Interrupt;
+use crate::mem::Tensor;
 use crate::train::Report;
 use std::ffi::c_char;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,17 +35,53 @@ impl Object for Held {
 pub unsafe extern "C" fn dfx_trainer_create(
     e: *mut CEngine,
     config: *const c_char,
+    options: *const TrainerOptions,
     result: *mut *mut CTrainer,
     err: *mut CError,
 ) -> i32 {
     engine::with(e, err, |handle| {
         // Safety: the contract of the header.
-        let (result, config) = unsafe { (out(result, "trainer")?, needed(config, "config")?) };
-        let trainer = Trainer::new(&handle.value, Recipe::parse(config)?)?;
+        let (result, (recipe, tables)) =
+            unsafe { (out(result, "trainer")?, asked(config, options)?) };
+        let trainer = Trainer::with_tables(&handle.value, recipe, tables)?;
         let engine = Arc::clone(&handle.value);
         result.write(CTrainer::make(Held { engine, inner: Mutex::new((trainer, None)) }));
         Ok(())
     })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_trainer_plan(
+    e: *mut CEngine,
+    config: *const c_char,
+    options: *const TrainerOptions,
+    bytes: *mut u64,
+    err: *mut CError,
+) -> i32 {
+    engine::with(e, err, |handle| {
+        // Safety: the contract of the header.
+        let (bytes, (recipe, tables)) = unsafe { (out(bytes, "bytes")?, asked(config, options)?) };
+        bytes.write(Trainer::plan(&handle.value, recipe, tables)?);
+        Ok(())
+    })
+}
+
+/// The recipe and the tables of a call.
+///
+/// # Safety
+/// The contract of `diffx.h`.
+unsafe fn asked(
+    config: *const c_char,
+    options: *const TrainerOptions,
+) -> Result<(Recipe, Vec<(String, Arc<Tensor>)>)> {
+    // Safety: as the caller promised, for everything lent here.
+    let (config, o) = unsafe { (needed(config, "config")?, option::read(options)?) };
+    check_flags(o.flags, 0, TrainerOptions::NAME)?;
+    // Safety: as above.
+    let tables = unsafe { tensor::named(o.table_names, o.tables, o.n_tables)? };
+    Ok((Recipe::parse(config)?, tables))
 }
 
 /// # Safety
@@ -82,6 +120,47 @@ pub unsafe extern "C" fn dfx_trainer_measure(
         Some(report) => unsafe { tell(result, trainer, report.loss, 0.0) },
         None => bail!(State, "there is no held-out data to measure on: give the data a split"),
     })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_trainer_metric_count(t: *const CTrainer) -> u32 {
+    let mut n = 0;
+    with(t.cast_mut(), std::ptr::null_mut(), |trainer, _| {
+        n = trainer.training().metrics().len() as u32;
+        Ok(())
+    });
+    n
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_trainer_metric_name(
+    t: *const CTrainer,
+    i: u32,
+    name: *mut *const c_char,
+    err: *mut CError,
+) -> i32 {
+    let mut found = None;
+    let status = with(t.cast_mut(), err, |trainer, _| {
+        let names = trainer.training().metrics();
+        match names.get(i as usize) {
+            Some(name) => found = Some(name.clone()),
+            None => bail!(NotFound, "metric {i}, there are {}", names.len()),
+        }
+        Ok(())
+    });
+    match found {
+        None => status,
+        Some(found) => guard(err, None, || {
+            // Safety: the contract of the header.
+            let (handle, name) = unsafe { (CTrainer::get(t)?, out(name, "name")?) };
+            name.write(handle.keep(found));
+            Ok(())
+        }),
+    }
 }
 
 /// # Safety
@@ -166,6 +245,7 @@ unsafe fn tell(result: *mut Training, trainer: &Trainer, loss: f64, norm: f64) -
         n_steps: u64::from(training.steps()),
         loss,
         norm,
+        rate: training.rate(),
     };
     // Safety: as the caller promised.
     unsafe { option::write(result, &said) }

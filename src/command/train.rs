@@ -28,9 +28,8 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
     let total = trainer.training().steps();
     if !host.json {
         println!(
-            "{} windows of {}, {} values to train, {} rows skipped",
-            trainer.examples,
-            trainer.manifest().data.get("column").and_then(Value::as_str).unwrap_or("the data"),
+            "{}, {} values to train, {} skipped",
+            trainer.what,
             trainer.training().parameters(),
             trainer.skipped,
         );

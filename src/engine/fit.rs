@@ -24,13 +24,14 @@ pub(super) const SCALES: [&str; 3] = ["reference", "center", "scale"];
 /// | ve, pfgmpp | center = mean |
 /// | vp, sub_vp, flow | center = mean; scale = standard deviation |
 ///
-/// Any other process keeps its own defaults.
-pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> {
+/// Any other process keeps its own defaults. Of values in no order of time (`ordered` false) kappa is 1 and the step of
+/// a logarithm is not fitted: only what the values alone say.
+pub(super) fn fit(id: &str, series: &[f64], ordered: bool) -> Result<Vec<(&'static str, f64)>> {
     let short = id.rsplit('.').next().unwrap_or(id);
     let fitted = match short {
         "cir" => {
             let m = Moments::of(positive(short, series)?)?;
-            let kappa = m.rate();
+            let kappa = if ordered { m.rate() } else { 1.0 };
             // the dimension 4 kappa theta / sigma^2 stays where draws are exact and cheap
             let delta = (2.0 * m.mean * m.mean / m.variance).clamp(MIN_DELTA, MAX_DELTA);
             let sigma = (4.0 * kappa * m.mean / delta).sqrt();
@@ -42,14 +43,17 @@ pub(super) fn fit(id: &str, series: &[f64]) -> Result<Vec<(&'static str, f64)>> 
         }
         "gbm" => {
             let logs: Vec<f64> = positive(short, series)?.iter().map(|v| v.ln()).collect();
-            let steps: Vec<f64> =
-                logs.iter().zip(logs.iter().skip(1)).map(|(a, b)| b - a).collect();
-            let reference = Moments::of(&logs)?.mean.exp();
-            vec![("sigma", Moments::of(&steps)?.variance.sqrt()), ("reference", reference)]
+            let mut out = vec![("reference", Moments::of(&logs)?.mean.exp())];
+            if ordered {
+                let steps: Vec<f64> =
+                    logs.iter().zip(logs.iter().skip(1)).map(|(a, b)| b - a).collect();
+                out.push(("sigma", Moments::of(&steps)?.variance.sqrt()));
+            }
+            out
         }
         "ou" => {
             let m = Moments::of(series)?;
-            let kappa = m.rate();
+            let kappa = if ordered { m.rate() } else { 1.0 };
             let sigma = (2.0 * kappa * m.variance).sqrt();
             vec![("kappa", kappa), ("theta", m.mean), ("sigma", sigma)]
         }
@@ -129,7 +133,7 @@ mod tests {
     #[test]
     fn cir_is_found_again() {
         let series = cir(0.1, 19.0, 0.8, 40_000);
-        let fitted = fit("org.diffx.cir", &series).unwrap();
+        let fitted = fit("org.diffx.cir", &series, true).unwrap();
         let wanted = [("kappa", 0.1, 0.12), ("theta", 19.0, 0.03), ("sigma", 0.8, 0.08)];
         for ((key, got), (name, want, tolerance)) in fitted.into_iter().zip(wanted) {
             assert_eq!(key, name);
@@ -141,15 +145,16 @@ mod tests {
     fn a_dimension_stays_in_range() {
         // mean 100, variance 0.25: a Gamma of shape 40000
         let narrow: Vec<f64> = (0..100).map(|i| 100.0 + 0.5 * f64::from(i % 2 * 2 - 1)).collect();
-        assert_eq!(fit("besq", &narrow).unwrap(), [("delta", MAX_DELTA)]);
-        assert!(fit("other", &[1.0, -2.0]).unwrap().is_empty());
+        assert_eq!(fit("besq", &narrow, false).unwrap(), [("delta", MAX_DELTA)]);
+        assert!(fit("other", &[1.0, -2.0], true).unwrap().is_empty());
     }
 
     #[test]
     fn data_is_centred_in_the_coordinate() {
         let series: Vec<f64> = (0..50).map(|i| 20.0 * 1.2_f64.powi(i % 3 - 1)).collect();
-        let of =
-            |id, key| fit(id, &series).unwrap().into_iter().find(|(k, _)| *k == key).unwrap().1;
+        let of = |id, key| {
+            fit(id, &series, true).unwrap().into_iter().find(|(k, _)| *k == key).unwrap().1
+        };
         let mean = series.iter().sum::<f64>() / 50.0;
         assert!((of("org.diffx.ve", "center") / mean - 1.0).abs() < 1e-5);
         assert!((of("vp", "center") / mean - 1.0).abs() < 1e-5);
@@ -166,8 +171,8 @@ mod tests {
 
     #[test]
     fn unfit_data_is_named() {
-        let e = fit("gbm", &[1.0, 0.0, 2.0]).unwrap_err();
+        let e = fit("gbm", &[1.0, 0.0, 2.0], true).unwrap_err();
         assert!(e.message.contains("process gbm wants positive data, a value is 0"), "{e}");
-        assert!(fit("besq", &[2.0, 2.0, 2.0, 2.0]).is_err());
+        assert!(fit("besq", &[2.0, 2.0, 2.0, 2.0], true).is_err());
     }
 }

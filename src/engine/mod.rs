@@ -5,6 +5,7 @@
 
 mod builtin;
 pub mod carried;
+mod complete;
 pub mod config;
 mod eval;
 mod fit;
@@ -12,6 +13,7 @@ pub mod job;
 pub mod manifest;
 pub mod model;
 pub mod pipeline;
+mod prepare;
 mod pump;
 pub mod recipe;
 mod saved;

@@ -2,10 +2,12 @@
 
 use super::setting::Setting;
 use super::strict::{self, Fields};
-use crate::bail;
 use crate::base::{DType, Result};
-use crate::train::data::Stamp;
+use crate::train::data::reader::{Channels, Labels};
+use crate::train::data::{Source, Stamp};
 use crate::train::{Optimizer, Plan, Schedule};
+use crate::{bail, fail};
+use serde_json::Value;
 use std::path::PathBuf;
 
 /// Everything a training is made of.
@@ -13,7 +15,8 @@ use std::path::PathBuf;
 pub struct Recipe {
     pub data: Source,
     pub model: Setting,
-    pub process: Setting,
+    /// One for all components, or one per component.
+    pub process: Vec<Setting>,
     pub objective: Setting,
     /// Defaults written into the model file for whoever samples it.
     pub sampler: Option<Setting>,
@@ -25,46 +28,39 @@ pub struct Recipe {
     pub dtype: DType,
 }
 
-/// A series and how it is cut.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Source {
-    pub path: PathBuf,
-    /// What the series is called in pictures; else its column.
-    pub name: Option<String>,
-    pub column: Option<String>,
-    pub window: usize,
-    pub history: usize,
-    pub stride: usize,
-    /// Nothing from this date on is trained on.
-    pub split: Option<String>,
-    /// The window whose past and outcome the file carries starts at this date, or at the split.
-    pub show: Option<String>,
-}
-
 impl Recipe {
     pub fn parse(text: &str) -> Result<Self> {
         let what = "training config";
         let mut f = strict::parse(what, text)?;
-        let data = Source::parse(f.need("data")?)?;
+        let data = match f.take("data") {
+            None => Source::default(), // the host hands tables in
+            Some(value) => source(value)?,
+        };
         let setting = |f: &mut Fields, key: &str| {
             f.take(key).map(|v| Setting::from_value(key, v)).transpose()
         };
         let model = Setting::from_value("model", f.need("model")?)?;
-        let process = Setting::from_value("process", f.need("process")?)?;
+        let process = Setting::list("process", Some(f.need("process")?))?;
+        if process.is_empty() {
+            bail!(Format, "{what}: process is an empty list");
+        }
         let objective = setting(&mut f, "objective")?.unwrap_or_else(|| Setting::of("dsm"));
         let (sampler, grid) = (setting(&mut f, "sampler")?, setting(&mut f, "grid")?);
         let guidance = Setting::list("guidance", f.take("guidance"))?;
         let sample_steps = f.whole("sample_steps", 1, 100_000)?.map(|n| n as u32);
         let default = Optimizer::default();
-        let schedule = match f.text("schedule")?.as_deref() {
-            None | Some("cosine") => Schedule::Cosine,
-            Some("constant") => Schedule::Constant,
-            Some(other) => bail!(Format, "{what}: schedule is {other}, want cosine or constant"),
+        let schedule = match f.text("schedule")? {
+            None => Schedule::Cosine,
+            Some(name) => Schedule::named(&name).ok_or_else(|| {
+                let known: Vec<&str> = Schedule::ALL.iter().map(|s| s.name()).collect();
+                fail!(Format, "{what}: schedule is {name}, want one of {}", known.join(", "))
+            })?,
         };
         let optimizer = Optimizer {
             rate: f.number("rate")?.unwrap_or(default.rate),
             warmup: f.whole("warmup", 0, 1 << 31)?.map_or(default.warmup, |n| n as u32),
             schedule,
+            floor: f.number("floor")?.unwrap_or(default.floor),
             beta1: f.number("beta1")?.unwrap_or(default.beta1),
             beta2: f.number("beta2")?.unwrap_or(default.beta2),
             epsilon: f.number("epsilon")?.unwrap_or(default.epsilon),
@@ -101,33 +97,75 @@ impl Recipe {
     }
 }
 
-impl Source {
-    fn parse(value: serde_json::Value) -> Result<Self> {
-        let mut f = Fields::new("data", value)?;
-        let Some(path) = f.text("path")? else {
-            bail!(Format, "data: path is missing");
-        };
-        let date = |f: &mut Fields, key: &str| -> Result<Option<String>> {
-            match f.text(key)? {
-                Some(d) if Stamp::date(&d).is_none() => {
-                    bail!(Format, "data: {key} is {d:?}, want year-month-day")
-                }
-                other => Ok(other),
+fn source(value: Value) -> Result<Source> {
+    let default = Source::default();
+    let given = match &value {
+        Value::Object(map) => {
+            let own = |k: &&String| {
+                !["path", "kind", "name"].contains(&k.as_str()) && !k.starts_with("x-")
+            };
+            map.iter().filter(|(_, v)| !v.is_null()).map(|(k, _)| k).filter(own).cloned().collect()
+        }
+        _ => Vec::new(),
+    };
+    let mut f = Fields::new("data", value)?;
+    let date = |f: &mut Fields, key: &str| -> Result<Option<String>> {
+        match f.text(key)? {
+            Some(d) if Stamp::date(&d).is_none() => {
+                bail!(Format, "data: {key} is {d:?}, want year-month-day")
             }
-        };
-        let out = Self {
-            path: path.into(),
-            name: f.text("name")?,
-            column: f.text("column")?,
-            window: f.whole("window", 1, 1 << 20)?.map_or(32, |n| n as usize),
-            history: f.whole("history", 0, 1 << 20)?.map_or(0, |n| n as usize),
-            stride: f.whole("stride", 1, 1 << 20)?.map_or(1, |n| n as usize),
-            split: date(&mut f, "split")?,
-            show: date(&mut f, "show")?,
-        };
-        f.done()?;
-        Ok(out)
+            other => Ok(other),
+        }
+    };
+    let held_out = f.number("held_out")?.unwrap_or(0.0);
+    if !(0.0..1.0).contains(&held_out) {
+        bail!(Format, "data: held_out is {held_out}, want a share from 0 to below 1");
     }
+    let out = Source {
+        paths: texts(&mut f, "path")?.into_iter().map(PathBuf::from).collect(),
+        kind: f.text("kind")?,
+        name: f.text("name")?,
+        columns: texts(&mut f, "column")?,
+        window: f.whole("window", 1, 1 << 20)?.map_or(default.window, |n| n as usize),
+        history: f.whole("history", 0, 1 << 20)?.map_or(default.history, |n| n as usize),
+        stride: f.whole("stride", 1, 1 << 20)?.map_or(default.stride, |n| n as usize),
+        split: date(&mut f, "split")?,
+        show: date(&mut f, "show")?,
+        returns: match f.text("values")?.as_deref() {
+            None | Some("level") => false,
+            Some("log_return") => true,
+            Some(other) => bail!(Format, "data: values is {other}, want level or log_return"),
+        },
+        channels: match f.text("channels")?.as_deref() {
+            None | Some("rgb") => Channels::Rgb,
+            Some("rgba") => Channels::Rgba,
+            Some("grey") => Channels::Grey,
+            Some(other) => bail!(Format, "data: channels is {other}, want rgb, rgba or grey"),
+        },
+        labels: match f.text("labels")? {
+            None => Labels::None,
+            Some(how) if how == "folders" => Labels::Folders,
+            Some(path) => Labels::Csv(path.into()),
+        },
+        held_out,
+        given,
+    };
+    f.done()?;
+    Ok(out)
+}
+
+/// A text or a list of texts.
+fn texts(f: &mut Fields, key: &str) -> Result<Vec<String>> {
+    let list = match f.take(key) {
+        None => Vec::new(),
+        Some(Value::Array(list)) => list,
+        Some(one) => vec![one],
+    };
+    let text = |v: Value| match v {
+        Value::String(s) => Ok(s),
+        other => bail!(Format, "data: {key} has {other}, want texts"),
+    };
+    list.into_iter().map(text).collect()
 }
 
 #[cfg(test)]
@@ -149,8 +187,9 @@ mod tests {
     #[test]
     fn faults_are_named() {
         for (text, want) in [
-            (r#"{"model":"mlp","process":"cir"}"#, "data is missing"),
-            (r#"{"data":{},"model":"mlp","process":"cir"}"#, "path is missing"),
+            (r#"{"data":{},"process":"cir"}"#, "model is missing"),
+            (r#"{"data":{"held_out":1},"model":"mlp","process":"cir"}"#, "held_out is 1, want"),
+            (r#"{"model":"mlp","process":"cir","schedule":"up"}"#, "schedule is up, want one of"),
             (
                 r#"{"data":{"path":"a","split":"2019"},"model":"m","process":"c"}"#,
                 "split is \"2019\"",

@@ -13,6 +13,8 @@ pub struct Optimizer {
     /// Steps of linear warm-up.
     pub warmup: u32,
     pub schedule: Schedule,
+    /// Share of the peak rate that a schedule ends at.
+    pub floor: f64,
     pub beta1: f64,
     pub beta2: f64,
     pub epsilon: f64,
@@ -24,12 +26,46 @@ pub struct Optimizer {
     pub ema: f64,
 }
 
-/// What follows the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Schedule {
-    Constant,
-    /// Down to 0 at the last step.
-    Cosine,
+macro_rules! schedules {
+    ($($name:ident = $text:literal, $long:literal, $fall:expr, $meaning:literal;)*) => {
+        /// What follows the warm-up.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Schedule { $(#[doc = $meaning] $name,)* }
+
+        impl Schedule {
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+
+            pub fn named(name: &str) -> Option<Self> {
+                match name { $($text => Some(Self::$name),)* _ => None }
+            }
+
+            /// Whether a step is the same whatever number of steps will follow: such a run may be made longer.
+            pub fn is_endless(self) -> bool {
+                match self { $(Self::$name => $long,)* }
+            }
+
+            /// Share of the peak rate `after` steps behind the warm-up, of `rest` steps behind it.
+            fn fall(self, after: f64, rest: f64, warmup: f64) -> f64 {
+                let fall: fn(f64, f64, f64) -> f64 = match self { $(Self::$name => $fall,)* };
+                fall(after, rest, warmup)
+            }
+        }
+    };
+}
+
+schedules! {
+    Constant = "constant", true, |_, _, _| 1.0, "The peak rate to the end.";
+    Cosine = "cosine", false, |at, rest, _| 0.5 * (1.0 + (std::f64::consts::PI * (at / rest)).cos()),
+        "Half a cosine, to 0 at the last step.";
+    Linear = "linear", false, |at, rest, _| 1.0 - at / rest, "A line, to 0 at the last step.";
+    Late = "late", false, |at, rest, _| ((1.0 - at / rest) / 0.2).min(1.0),
+        "The peak rate for four fifths, then a line to 0.";
+    Root = "root", true, |at, _, warmup| (warmup.max(1.0) / (warmup.max(1.0) + at)).sqrt(),
+        "One over the root of the step.";
 }
 
 impl Default for Optimizer {
@@ -38,6 +74,7 @@ impl Default for Optimizer {
             rate: 1e-3,
             warmup: 100,
             schedule: Schedule::Cosine,
+            floor: 0.0,
             beta1: 0.9,
             beta2: 0.999,
             epsilon: 1e-8,
@@ -70,6 +107,7 @@ impl Optimizer {
     pub fn check(&self) -> Result<()> {
         let rows = [
             ("rate", self.rate, self.rate >= 0.0, "0 or more"),
+            ("floor", self.floor, (0.0..=1.0).contains(&self.floor), "in [0, 1]"),
             ("beta1", self.beta1, (0.0..1.0).contains(&self.beta1), "in [0, 1)"),
             ("beta2", self.beta2, (0.0..1.0).contains(&self.beta2), "in [0, 1)"),
             ("epsilon", self.epsilon, self.epsilon > 0.0, "above 0"),
@@ -89,17 +127,11 @@ impl Optimizer {
     pub fn row(&self, t: u32, total: u32) -> Row {
         let (step, warmup) = (f64::from(t), f64::from(self.warmup));
         let rise = if step < warmup { step / warmup } else { 1.0 };
-        let fall = match self.schedule {
-            Schedule::Constant => 1.0,
-            Schedule::Cosine => {
-                let rest = (f64::from(total) - warmup).max(1.0);
-                let at = ((step - warmup) / rest).clamp(0.0, 1.0);
-                0.5 * (1.0 + (std::f64::consts::PI * at).cos())
-            }
-        };
+        let rest = (f64::from(total) - warmup).max(1.0);
+        let fall = self.schedule.fall((step - warmup).clamp(0.0, rest), rest, warmup);
         let unbias = |beta: f64| 1.0 / -(step * beta.ln()).exp_m1();
         Row {
-            rate: self.rate * rise * fall,
+            rate: self.rate * rise * (self.floor + (1.0 - self.floor) * fall),
             unbias1: if self.beta1 > 0.0 { unbias(self.beta1) } else { 1.0 },
             unbias2: if self.beta2 > 0.0 { unbias(self.beta2) } else { 1.0 },
             ema: self.ema.min((1.0 + step) / (10.0 + step)),
@@ -210,8 +242,25 @@ mod tests {
         assert_eq!(o.row(10, 110).rate, 2.0);
         assert!((o.row(60, 110).rate - 1.0).abs() < 1e-12);
         assert!(o.row(110, 110).rate.abs() < 1e-12);
-        let flat = Optimizer { schedule: Schedule::Constant, warmup: 0, ..o };
+        let flat = Optimizer { schedule: Schedule::Constant, warmup: 0, ..o.clone() };
         assert_eq!((flat.row(1, 3).rate, flat.row(3, 3).rate), (2.0, 2.0));
+        // [half-way, the last step] of a warm-up of 10 and 100 steps behind it
+        for (schedule, want) in [
+            (Schedule::Constant, [2.0, 2.0]),
+            (Schedule::Cosine, [1.0, 0.0]),
+            (Schedule::Linear, [1.0, 0.0]),
+            (Schedule::Late, [2.0, 0.0]),
+            (Schedule::Root, [2.0 * (10f64 / 60.0).sqrt(), 2.0 * (10f64 / 110.0).sqrt()]),
+        ] {
+            let o = Optimizer { schedule, ..o.clone() };
+            for (t, want) in [(60, want[0]), (110, want[1])] {
+                let rate = o.row(t, 110).rate;
+                assert!((rate - want).abs() < 1e-12, "{} {t}: {rate}", schedule.name());
+                let floored = Optimizer { floor: 0.25, ..o.clone() }.row(t, 110).rate;
+                assert!((floored - (0.5 + 0.75 * want)).abs() < 1e-12, "{floored}");
+            }
+            assert_eq!(Schedule::named(schedule.name()), Some(schedule));
+        }
     }
 
     #[test]

@@ -3,10 +3,10 @@
 
 use super::data::{Dataset, Permutation};
 use super::objective::Objective;
-use super::optimizer::{Optimizer, Schedule};
+use super::optimizer::Optimizer;
 use super::parameter::{from_bytes, to_bytes};
 use super::update::{self, Frozen, Place, Step};
-use crate::base::{DType, Desc, Result};
+use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, RunKey, Session, SessionBuilder};
 use crate::mem::Budget;
 use crate::sample::build::Parts;
@@ -111,6 +111,20 @@ impl Training {
         })
     }
 
+    /// Bytes that a session of such a training takes.
+    pub fn plan(
+        backend: Arc<dyn Backend>,
+        parts: &Parts,
+        objective: &dyn Objective,
+        plan: &Plan,
+        frozen: &Frozen,
+    ) -> Result<u64> {
+        let mut builder = SessionBuilder::new(backend);
+        let (o, batch) = (&plan.optimizer, plan.batch);
+        update::build(&mut builder, parts, objective, o, batch, &plan.trained, frozen)?;
+        Ok(builder.bytes())
+    }
+
     /// Adds settings that a plan does not hold (model, process, objective) to what a checkpoint must agree on.
     pub fn describe(&mut self, settings: &str) {
         self.fingerprint =
@@ -129,6 +143,14 @@ impl Training {
 
     pub fn steps(&self) -> u32 {
         self.plan.steps
+    }
+
+    /// Learning rate of the last step; 0 before the first.
+    pub fn rate(&self) -> f64 {
+        match self.done {
+            0 => 0.0,
+            t => self.plan.optimizer.row(t, self.plan.steps).rate,
+        }
     }
 
     pub fn metrics(&self) -> &[String] {
@@ -211,19 +233,14 @@ impl Training {
                     Permutation::new(n, self.plan.seed, (at / n) as u32).at(at % n) as usize
                 }
             })
+            .map(|i| data.position(i))
             .collect();
         let tables = data.x.iter().chain(&data.cond);
         let buffers = self.step.x.iter().chain(&self.step.cond);
         for (table, &buffer) in tables.zip(buffers) {
             self.scratch.clear();
             for &row in &rows {
-                let values = Dataset::row(table, row)?;
-                match self.step.float {
-                    DType::F64 => {
-                        self.scratch.extend(values.iter().flat_map(|v| f64::from(*v).to_le_bytes()))
-                    }
-                    _ => self.scratch.extend(values.iter().flat_map(|v| v.to_le_bytes())),
-                }
+                table.append(row, self.step.float, &mut self.scratch)?;
             }
             self.session.write(buffer, &self.scratch)?;
         }
@@ -327,16 +344,17 @@ impl Training {
 
 fn fingerprint(plan: &Plan, data: &Dataset) -> String {
     let mut hash = Sha256::new();
-    // under a constant rate a step does not know how many will follow: such a run may be made longer
+    // under some schedules a step does not know how many will follow: such a run may be made longer
     let mut plan = plan.clone();
-    if plan.optimizer.schedule == Schedule::Constant {
+    if plan.optimizer.schedule.is_endless() {
         plan.steps = 0;
     }
     hash.update(format!("{plan:?}"));
     for table in data.x.iter().chain(&data.cond) {
-        hash.update(table.desc().to_string());
+        hash.update(format!("{} {}", table.desc(), table.width()));
         hash.update(table.bytes());
     }
+    hash.update(format!("{:?}", data.part()));
     hex(hash)
 }
 
@@ -360,20 +378,25 @@ fn check_data(parts: &Parts, data: &Dataset) -> Result<()> {
             parts.conds.len()
         );
     }
-    for (c, table) in data.x.iter().enumerate() {
-        let want = parts.state(c, data.len())?;
-        if want.shape != table.desc().shape || !want.dtype.is_compute_float() {
-            bail!(Invalid, "component {c}: the data is {}, the model wants {want}", table.desc());
+    for (c, column) in data.x.iter().enumerate() {
+        let want = parts.state(c, 1)?;
+        if want.shape.elements() != column.width() || want.dtype.is_float() == column.is_tokens() {
+            bail!(
+                Invalid,
+                "component {c}: the data is {}, the model wants {}",
+                column.desc(),
+                parts.state(c, data.len())?
+            );
         }
     }
-    for (cond, table) in parts.conds.iter().zip(&data.cond) {
-        let row = table.dims().get(1..).unwrap_or_default();
-        if row != cond.desc.dims() || cond.desc.dtype != parts.float {
+    for (cond, column) in parts.conds.iter().zip(&data.cond) {
+        let float = cond.desc.dtype.is_float();
+        if cond.desc.shape.elements() != column.width() || float == column.is_tokens() {
             bail!(
                 Invalid,
                 "condition {}: the data is {} per row, the model wants {}",
                 cond.name,
-                table.desc(),
+                column.desc(),
                 cond.desc
             );
         }

@@ -14,10 +14,15 @@ pub fn converts(from: DType, to: DType) -> bool {
 
 /// The tensor in another float type; itself when the type is the same.
 pub fn convert(tensor: Tensor, to: DType, budget: &Arc<Budget>) -> Result<Tensor> {
-    let from = tensor.desc();
-    if from.dtype == to {
+    if tensor.desc().dtype == to {
         return Ok(tensor);
     }
+    converted(&tensor, to, budget)
+}
+
+/// A copy of a tensor in another float type.
+pub fn converted(tensor: &Tensor, to: DType, budget: &Arc<Budget>) -> Result<Tensor> {
+    let from = tensor.desc();
     if !converts(from.dtype, to) {
         bail!(Unsupported, "{from} cannot become {to}");
     }

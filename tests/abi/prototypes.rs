@@ -27,6 +27,7 @@ const NAMES: &[(&str, &str)] = &[
     ("SimulateOptions", "dfx_simulate_options"),
     ("EvalOptions", "dfx_eval_options"),
     ("Training", "dfx_training"),
+    ("TrainerOptions", "dfx_trainer_options"),
     ("LogFn", "dfx_log_fn"),
     ("ProgressFn", "dfx_progress_fn"),
     ("Plugin", "dfx_plugin"),

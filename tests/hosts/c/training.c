@@ -32,7 +32,7 @@ static dfx_trainer *trainer(dfx_engine *e, const char *data)
             "{\"data\":{\"path\":\"%s\",\"column\":\"level\",\"window\":8,\"split\":\"2001-01-01\"},"
             "\"model\":\"mlp:{\\\"width\\\":8,\\\"depth\\\":1}\",\"process\":\"cir\",\"steps\":20,\"batch\":4,\"seed\":3}",
             data);
-    check(dfx_trainer_create(e, recipe, &t, &err), &err, "trainer");
+    check(dfx_trainer_create(e, recipe, NULL, &t, &err), &err, "trainer");
     return t;
 }
 

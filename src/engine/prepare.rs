@@ -1,0 +1,306 @@
+//! From tables to a training: which table is which component or condition, what is fitted to the data, its statistics in
+//! the coordinate of its process, and the description the model file will carry.
+
+use super::fit::Moments;
+use super::manifest::{Manifest, Part};
+use super::recipe::Recipe;
+use super::setting::Setting;
+use super::{Engine, complete};
+use crate::base::{DType, Desc, Result};
+use crate::exec::{Interrupt, RunKey, SessionBuilder};
+use crate::mem::Tensor;
+use crate::plugin::Kind;
+use crate::sample::build::{Network, Parts};
+use crate::sample::{Build, Component, ProcessFn, Space, Stats};
+use crate::train::Dataset;
+use crate::train::data::{Column, Read, Tables};
+use crate::{bail, fail};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Most values that a process is fitted to and that statistics are taken from.
+const MOST_MEASURED: usize = 1 << 20;
+
+/// Everything a training is built from.
+pub(super) struct Prepared {
+    pub(super) parts: Parts,
+    pub(super) manifest: Manifest,
+    pub(super) train: Dataset,
+    pub(super) held_out: Option<Dataset>,
+}
+
+pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Result<Prepared> {
+    let Read { train: tables, held_out, series, about, .. } = read;
+    let mut model = engine.resolve(Kind::Model, &recipe.model)?;
+    complete::sizes(engine, &mut model, &tables)?;
+    let info = engine.model(&model)?.info()?;
+    let ordered = info.components.len() == 1 && !series.is_empty();
+
+    let mut components = Vec::new();
+    let mut processes = Vec::new();
+    for (c, component) in info.components.iter().enumerate() {
+        let Some(table) = tables.get(&component.name) else {
+            bail!(
+                NotFound,
+                "no table for the component {} of model {}; there are: {}",
+                component.name,
+                model.id,
+                tables.listed()
+            );
+        };
+        let dims = free_sizes(component, table)?;
+        components.push(Component { dims, dtype: DType::F32, ..component.clone() });
+        let Some(process) = recipe.process.get(if recipe.process.len() == 1 { 0 } else { c })
+        else {
+            bail!(
+                Invalid,
+                "{} processes, model {} has {} components",
+                recipe.process.len(),
+                model.id,
+                info.components.len()
+            );
+        };
+        processes.push(engine.resolve(Kind::Process, process)?);
+    }
+    let mut values = Vec::new();
+    let mut laws = Vec::new();
+    let mut stats = Vec::new();
+    let mut positive = Vec::new();
+    for ((component, process), c) in components.iter().zip(&mut processes).zip(0..) {
+        if component.space == Space::Discrete {
+            laws.push(engine.process(process)?);
+            stats.push(Stats::default());
+            positive.push(false);
+            values.push(Vec::new());
+            continue;
+        }
+        let known = match ordered {
+            true => series.clone(),
+            false => sampled(&tables, &component.name)?,
+        };
+        complete::process(engine, process, &known, ordered)?;
+        let law = engine.process(process)?;
+        let moments =
+            Moments::of(&known).map_err(|e| e.within(format!("component {}", component.name)))?;
+        let of = Stats { x_mean: moments.mean, x_var: moments.variance, ..Stats::default() };
+        positive.push(law.info(&of)?.positive);
+        if positive[c] {
+            // c counts what was pushed just now
+            for table in [Some(&tables), held_out.as_ref()].into_iter().flatten() {
+                check_positive(table, &component.name, &process.id)?;
+            }
+        }
+        laws.push(law);
+        stats.push(of);
+        values.push(known);
+    }
+    if tables.get("history").is_some()
+        && let (Some(known), Some(positive)) = (values.first(), positive.first())
+    {
+        complete::scales(engine, &mut model, known, *positive)?;
+    }
+    let network = engine.model(&model)?;
+    let mut parts = Parts {
+        components,
+        processes: laws,
+        stats,
+        conds: network.info()?.conds,
+        networks: vec![Network { slot: "base".into(), model: network, lora: None }],
+        guidances: Vec::new(),
+        float: DType::F32,
+        weight_dtype: DType::F32,
+    };
+    let train = bound(&tables, &parts, &model)?;
+    let held_out = held_out.map(|t| bound(&t, &parts, &model)).transpose()?;
+    let measured = (0..parts.components.len()).map(|c| match parts.components[c].space {
+        Space::Continuous => coordinate(engine, &parts, c, &values[c]), // one list per component
+        Space::Discrete => Ok(Stats::default()),
+    });
+    parts.stats = measured.collect::<Result<_>>()?;
+    let (train, held_out) = match held_out {
+        Some(held) => (train, Some(held)),
+        None if recipe.data.held_out > 0.0 => {
+            let (train, held) = train.aside(recipe.data.held_out, recipe.plan.seed);
+            (train, Some(held))
+        }
+        None => (train, None),
+    };
+    let manifest = describe(engine, recipe, about, model, processes, &parts)?;
+    Ok(Prepared { parts, manifest, train, held_out })
+}
+
+/// Values of a component spread evenly over its examples.
+fn sampled(tables: &Tables, name: &str) -> Result<Vec<f64>> {
+    let Some(table) = tables.get(name) else {
+        bail!(Internal, "no table {name}");
+    };
+    let width: usize = table.dims().iter().skip(1).product();
+    let column = Column::fit(name, table, Desc::new(DType::F32, &table.dims()[1..])?)?; // has rows
+    let n = column.len();
+    let rows = (MOST_MEASURED / width.max(1)).clamp(1, n.max(1)).min(n);
+    let mut out = Vec::with_capacity(rows * width);
+    for k in 0..rows {
+        out.extend(column.floats(k * n / rows)?.iter().map(|v| f64::from(*v)));
+    }
+    Ok(out)
+}
+
+fn check_positive(tables: &Tables, name: &str, process: &str) -> Result<()> {
+    let Some(table) = tables.get(name) else { return Ok(()) };
+    let values = table.elements::<f32>()?;
+    match values.iter().position(|v| *v <= 0.0) {
+        None => Ok(()),
+        Some(i) => bail!(
+            Invalid,
+            "process {process} wants positive data, {name} has {} in example {}",
+            values[i],
+            i * tables.len() / values.len().max(1)
+        ),
+    }
+}
+
+/// The sizes of a component for its table: those of a row, with an axis of 1 before or behind where the model has one.
+fn free_sizes(component: &Component, table: &Tensor) -> Result<Vec<i64>> {
+    let row: Vec<i64> = table.dims().iter().skip(1).map(|d| *d as i64).collect();
+    let fits = |dims: &[i64]| {
+        dims.len() == component.dims.len()
+            && dims.iter().zip(&component.dims).all(|(d, want)| *want < 0 || d == want)
+    };
+    let tight: Vec<i64> = row.iter().copied().filter(|d| *d != 1).collect();
+    let forms = [row.clone(), [&row[..], &[1]].concat(), [&[1], &row[..]].concat(), tight];
+    forms.into_iter().find(|d| fits(d)).ok_or_else(|| {
+        fail!(
+            Invalid,
+            "the model's state {} is {:?}, the table of it is {}",
+            component.name,
+            component.dims,
+            table.desc()
+        )
+    })
+}
+
+/// The tables as the model takes them; every table must have a use.
+fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
+    let mut tables = tables.clone();
+    let mut x = Vec::new();
+    for (c, component) in parts.components.iter().enumerate() {
+        let want = parts.state(c, 1)?;
+        let want = Desc::new(want.dtype, want.dims().get(1..).unwrap_or_default())?;
+        let Some(table) = tables.take(&component.name) else {
+            bail!(NotFound, "no table for the component {}", component.name);
+        };
+        if component.space == Space::Discrete && table.desc().dtype == DType::I32 {
+            let outside = |t: &&i32| **t < 0 || **t as u64 >= u64::from(component.classes);
+            if let Some(token) = table.elements::<i32>()?.iter().find(outside) {
+                bail!(
+                    Invalid,
+                    "table {}: token {token}, want 0 to {}",
+                    component.name,
+                    component.classes.saturating_sub(1)
+                );
+            }
+        }
+        x.push(Column::fit(&component.name, &table, want)?);
+    }
+    let mut cond = Vec::new();
+    for c in &parts.conds {
+        let Some(table) = tables.take(&c.name) else {
+            bail!(
+                NotFound,
+                "model {} takes a condition {}, the data has no such table",
+                model.id,
+                c.name
+            );
+        };
+        cond.push(Column::fit(&c.name, &table, c.desc)?);
+    }
+    let odd = tables.iter().next().map(|(name, _)| name.to_owned());
+    if let Some(odd) = odd {
+        let names: Vec<&str> = parts.conds.iter().map(|c| c.name.as_str()).collect();
+        bail!(
+            Invalid,
+            "model {} has no use for the table {odd}: its conditions are {}",
+            model.id,
+            if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        );
+    }
+    Dataset::of(x, cond)
+}
+
+/// Mean and variance of the data, and of it in the coordinate of its process.
+fn coordinate(engine: &Engine, parts: &Parts, c: usize, known: &[f64]) -> Result<Stats> {
+    let state = parts.state(c, 1)?;
+    let width = state.shape.elements().max(1);
+    let values = &known[..known.len().min(MOST_MEASURED.max(width)) / width * width];
+    let rows = values.len() / width;
+    let mut b = Build::new(parts, rows)?;
+    let desc = Desc::new(parts.float, &[&[rows], &state.dims()[1..]].concat())?;
+    let x = b.graph.input("x", desc);
+    let w = b.process(c, ProcessFn::Encode, 0, &[x])?;
+    let Some(&w) = w.first() else {
+        bail!(Plugin, "encode gave nothing");
+    };
+    if b.graph.desc(w) != desc {
+        bail!(Plugin, "encode gave {} for {desc}", b.graph.desc(w));
+    }
+    let graph = b.graph;
+    let mut session = SessionBuilder::new(Arc::clone(engine.backend()));
+    let (from, to) = (session.buffer("x", desc), session.buffer("w", desc));
+    let plan = session.plan(&graph, &[from], &[(w, to)], &[])?;
+    let mut session = session.allocate(engine.budget())?;
+    let bytes: Vec<u8> = values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
+    session.write(from, &bytes)?;
+    let key = RunKey { seed: 0, step: 0, first_sample: 0 };
+    session.run(plan, key, &mut || Interrupt::Continue)?;
+    let mut out = vec![0; bytes.len()];
+    session.read(to, &mut out)?;
+    let w: Vec<f64> =
+        out.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+    let (x, w) = (Moments::of(values)?, Moments::of(&w)?);
+    Ok(Stats { x_mean: x.mean, x_var: x.variance, w_mean: w.mean, w_var: w.variance })
+}
+
+fn describe(
+    engine: &Engine,
+    recipe: &Recipe,
+    data: serde_json::Map<String, serde_json::Value>,
+    model: Setting,
+    processes: Vec<Setting>,
+    parts: &Parts,
+) -> Result<Manifest> {
+    let o = &recipe.plan.optimizer;
+    let provenance = json!({
+        "created_by": concat!("diffx ", env!("CARGO_PKG_VERSION")),
+        "seed": recipe.plan.seed,
+        "config": {
+            "objective": recipe.objective.to_value(), "steps": recipe.plan.steps, "batch": recipe.plan.batch,
+            "rate": o.rate, "warmup": o.warmup, "schedule": o.schedule.name(),
+            "decay": o.decay, "clip": o.clip, "ema": o.ema,
+            "stride": recipe.data.stride,
+        },
+    });
+    let components = parts.components.iter().zip(&parts.stats).zip(processes);
+    let mut manifest = Manifest {
+        model,
+        components: components
+            .map(|((c, stats), process)| Part {
+                name: c.name.clone(),
+                dims: c.dims.clone(),
+                process,
+                stats: *stats,
+                sigma_min: None,
+                sigma_max: None,
+            })
+            .collect(),
+        networks: BTreeMap::new(),
+        sampler: recipe.sampler.clone(),
+        grid: recipe.grid.clone(),
+        guidance: recipe.guidance.clone(),
+        steps: recipe.sample_steps,
+        data,
+        provenance: provenance.as_object().cloned().unwrap_or_default(),
+    };
+    engine.canonical(&mut manifest)?;
+    Ok(manifest)
+}
