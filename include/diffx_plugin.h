@@ -117,7 +117,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0x5d9bc3b4u
+#define DFX_PLUGIN_LAYOUT    0xf61adae6u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -612,6 +612,8 @@ typedef struct dfx_wrap_io {
     dfx_node       *out;                 /* n_evals * n_components                           */
     const dfx_node *slot;
     dfx_node       *slot_out;            /* preset to slot                                   */
+    uint32_t        variant;             /* what variant said of the rows of this step; else 0 */
+    uint32_t        reserved;
 } dfx_wrap_io;
 
 /* Used by start, project, permute and finish; out arrays are preset so that a hook may leave them.
@@ -643,6 +645,11 @@ typedef struct dfx_guidance_api {
     dfx_guide_fn project;                /* after each step                                  */
     dfx_guide_fn permute;                /* after project, before the next step              */
     dfx_guide_fn finish;                 /* once, on decoded samples                         */
+    /* Host arithmetic: the form of wrap, below 64, for a row that asks for D at levels from lowest[c] to highest[c] of
+     * each component; 0 where it is not asked (samplers with control) must be right at every level. Each form in use
+     * is a graph of its own, so one that skips an evaluation saves it. NULL = always 0. */
+    dfx_status (DFX_CALL *variant)(const void *self, const double *lowest, const double *highest,
+                                   uint32_t n_components, uint32_t *out, dfx_error *err);
 } dfx_guidance_api;
 
 /* ---- sampler */
@@ -683,6 +690,8 @@ typedef struct dfx_plan {
     uint32_t     *variants;              /* [n_rows]                                         */
     double       *levels;                /* [n_rows, n_components]: noise level after each row; preset: row k
                                           * ends at knot k + 1, rows after the last knot stay there */
+    double       *highest;               /* [n_rows, n_components]: highest level the row asks for D at; preset: the
+                                          * level before it                                  */
 } dfx_plan;
 
 typedef struct dfx_step_io {
@@ -712,16 +721,21 @@ typedef struct dfx_sampler_api {
 
 /* ---- grid */
 
-typedef struct dfx_pilot {               /* a coarse run, for grids that adapt               */
+/* What a pilot run measured: samples of the whole pipeline, by Euler's steps on the grid's own knots. With
+ * slope = (w - D) / sigma, bend[k] is the mean over samples of |slope[k + 1] - slope[k]| / (sigma[k] - sigma[k + 1]),
+ * the norm over the elements of the component: the second derivative of the path between two levels. */
+typedef struct dfx_pilot {
     uint32_t struct_size;
     uint32_t n;
-    const double *sigma;                 /* n levels, descending                             */
-    const double *speed;                 /* mean over samples of |dD/dsigma| at each         */
+    const double *sigma;                 /* n + 1 levels above 0, descending                 */
+    const double *bend;                  /* n                                                */
 } dfx_pilot;
 
 typedef struct dfx_grid_api {
     uint32_t struct_size;
-    uint32_t pilot_steps;                /* > 0: refine wants a pilot of so many steps       */
+    uint32_t pilot_steps;                /* > 0: refine wants a pilot of so many steps, on the knots of knots, and */
+    uint32_t pilot_samples;              /* of so many samples, unless the host says otherwise */
+    uint32_t reserved;
     /* n + 1 strictly descending knots from sigma_max; the last is 0 or sigma_min. Host arithmetic. */
     dfx_status (DFX_CALL *knots)(const void *self, uint32_t n, double sigma_min, double sigma_max,
                                  double *out, dfx_error *err);                                         /* (r) */

@@ -261,7 +261,11 @@ impl Pipeline {
             hash.update(serde_json::json!([s.slot, s.name, made_of, weights]).to_string());
         }
         hash.update(rows.table());
-        rows.variants.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        for i in &rows.form {
+            let form = &rows.forms[*i as usize]; // an index into them, by Rows::new
+            hash.update(form.variant.to_le_bytes());
+            form.guidance.iter().for_each(|v| hash.update(v.to_le_bytes()));
+        }
         hash.update((batch as u64).to_le_bytes());
         Ok(hash.finalize().iter().map(|b| format!("{b:02x}")).collect())
     }

@@ -117,6 +117,8 @@ pub struct Build<'a> {
     pub(super) held: Vec<Held>,
     /// Held tensors are inputs of the graph (a step), not their initial values (a start, a loss).
     pub(super) persistent: bool,
+    /// The form of each guidance in this graph; empty = 0.
+    pub(super) variants: Vec<u32>,
     /// Networks behind the handles above the chain.
     extra: Vec<usize>,
     /// Handles of the chain below this may be called; guards against a guidance that calls itself.
@@ -140,6 +142,7 @@ impl<'a> Build<'a> {
             null_cond,
             held: Vec::new(),
             persistent: false,
+            variants: Vec::new(),
             extra: Vec::new(),
             limit: u32::MAX,
         })
@@ -197,6 +200,12 @@ impl<'a> Build<'a> {
             }
         }
         Ok(out)
+    }
+
+    /// The form that the guidance around denoiser `inner` has in this graph.
+    pub fn variant(&self, inner: u32) -> u32 {
+        let at = (inner as usize).checked_sub(1);
+        at.and_then(|i| self.variants.get(i)).copied().unwrap_or(0)
     }
 
     /// Handle of the unguided denoiser of a network slot.

@@ -5,7 +5,7 @@
 
 use super::build::Parts;
 use super::held::Held;
-use super::rows::Rows;
+use super::rows::{Form, Rows};
 use super::stage::{self, Plan, Stage};
 use super::traits::Sampler;
 use crate::bail;
@@ -35,7 +35,7 @@ pub struct Program {
     /// Rows of the table, with control.
     table_rows: usize,
     pub(super) start: PlanId,
-    pub(super) steps: Vec<Option<PlanId>>,
+    pub(super) steps: Vec<(Form, PlanId)>,
     pub(super) finish: PlanId,
     pub(super) preview: Option<PlanId>,
     pub(super) buffers: Vec<Named>,
@@ -66,13 +66,11 @@ impl Program {
         let mut wiring = Wiring { session, bind, buffers: Vec::new(), widest: 1 };
 
         let mut held: Vec<Held> = Vec::new();
-        let mut steps = vec![None; info.n_variants];
-        for variant in 0..info.n_variants {
-            if rows.variants.contains(&(variant as u32)) {
-                let stage = plan.step(variant as u32)?;
-                merge(&mut held, &stage.held)?;
-                steps[variant] = Some(wiring.add(&stage)?);
-            }
+        let mut steps = Vec::with_capacity(rows.forms.len());
+        for form in &rows.forms {
+            let stage = plan.step(form)?;
+            merge(&mut held, &stage.held)?;
+            steps.push((form.clone(), wiring.add(&stage)?));
         }
         let stage = plan.finish()?;
         merge(&mut held, &stage.held)?;
@@ -127,7 +125,12 @@ impl Program {
         self.columns == rows.columns()
             && self.control == rows.control
             && (!self.control || self.table_rows == rows.len())
-            && rows.variants.iter().all(|v| matches!(self.steps.get(*v as usize), Some(Some(_))))
+            && rows.forms.iter().all(|form| self.step(form).is_some())
+    }
+
+    /// The plan of a form of the step.
+    pub(super) fn step(&self, form: &Form) -> Option<PlanId> {
+        self.steps.iter().find(|(f, _)| f == form).map(|(_, plan)| *plan)
     }
 
     pub fn has_preview(&self) -> bool {

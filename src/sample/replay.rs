@@ -10,7 +10,7 @@ use super::stage;
 use crate::bail;
 use crate::base::philox::MAX_ELEM;
 use crate::base::{Desc, Result};
-use crate::exec::{BufferId, Interrupt, RunKey, Session};
+use crate::exec::{BufferId, Interrupt, PlanId, RunKey, Session};
 use crate::mem::{Budget, Tensor};
 use std::sync::Arc;
 
@@ -72,6 +72,8 @@ pub struct Replay {
     pub(super) results: Vec<(String, Tensor)>,
     preview: Vec<Vec<u8>>,
     conds: Vec<CondSource>,
+    /// The plan of each form of the rows.
+    steps: Vec<PlanId>,
     table: Option<BufferId>,
     row: Option<BufferId>,
     live: Option<BufferId>,
@@ -97,6 +99,7 @@ impl Replay {
             results: Vec::new(),
             preview: Vec::new(),
             conds: Vec::new(),
+            steps: Vec::new(),
             rows: Arc::new(Rows::none()),
             request: Request {
                 seed: 0,
@@ -126,6 +129,7 @@ impl Replay {
             bail!(Internal, "this program was planned for other rows");
         }
         check_range(p, &request)?;
+        self.steps = rows.forms.iter().filter_map(|form| p.step(form)).collect();
         self.session.give_up();
         self.conds.clear();
         for b in &p.buffers {
@@ -168,8 +172,8 @@ impl Replay {
             At::Done => return Ok(Advance::Done),
             At::Start => (Some(self.program.start), 0),
             At::Row(i) => {
-                let variant = if self.program.control { 0 } else { self.rows.variants[i] as usize };
-                (self.program.steps[variant], i as u32 + 1)
+                let form = if self.program.control { 0 } else { self.rows.form[i] as usize };
+                (self.steps.get(form).copied(), i as u32 + 1)
             }
             At::Preview(_) => (self.program.preview, 0),
             At::Finish => (Some(self.program.finish), FINISH_STEP),

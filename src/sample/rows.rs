@@ -4,12 +4,22 @@
 //! (before row 0), the hooks of guidances and the finish (after the last row) read levels from the same buffer.
 
 use super::build::Parts;
-use super::traits::{Grid, Sampler};
+use super::traits::{Grid, Guidance, Sampler};
 use crate::bail;
 use crate::base::{DType, Result};
 
 /// Most rows a plan may have.
 pub const MAX_ROWS: usize = 1 << 20;
+
+/// Most forms of a step that one run may have: each is a graph of its own.
+const MAX_FORMS: usize = 64;
+
+/// Which graph a row runs: the sampler's variant and that of each guidance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Form {
+    pub variant: u32,
+    pub guidance: Vec<u32>,
+}
 
 /// Rows of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -17,8 +27,10 @@ pub struct Rows {
     /// Coefficients of the sampler at the start of each row.
     pub n_coeff: usize,
     pub n_components: usize,
-    /// Which variant of the step each row runs.
-    pub variants: Vec<u32>,
+    /// The forms of the step this run has.
+    pub forms: Vec<Form>,
+    /// Which of them each row runs.
+    pub form: Vec<u32>,
     /// Samples go through rows at their own pace.
     pub control: bool,
     /// [rows + 1, components]: the levels the state passes through.
@@ -52,6 +64,30 @@ impl Rows {
             bail!(Plugin, "sampler: with control every row has variant 0");
         }
         let levels = levels(knots, n, &plan.levels)?;
+        let highest = highest(knots.len(), &levels, &plan.highest)?;
+        let mut forms: Vec<Form> = Vec::new();
+        let mut form = Vec::with_capacity(n);
+        for (row, variant) in plan.variants.iter().enumerate() {
+            let at = row * knots.len();
+            let (before, after) = levels[at..at + 2 * knots.len()].split_at(knots.len());
+            let lowest: Vec<f64> = before.iter().zip(after).map(|(a, b)| a.min(*b)).collect();
+            let ask = |g: &std::sync::Arc<dyn Guidance>| match info.control {
+                true => Ok(0), // samples of one step are at levels of their own
+                false => g.variant(&lowest, &highest[at..at + knots.len()]),
+            };
+            let guidance = parts.guidances.iter().map(ask).collect::<Result<_>>()?;
+            let this = Form { variant: *variant, guidance };
+            form.push(match forms.iter().position(|f| *f == this) {
+                Some(known) => known as u32,
+                None => {
+                    forms.push(this);
+                    forms.len() as u32 - 1
+                }
+            });
+            if forms.len() > MAX_FORMS {
+                bail!(Plugin, "steps of more than {MAX_FORMS} forms of sampler and guidance");
+            }
+        }
         let parts_of = |row: usize| {
             let coeff = &plan.rows[row * info.n_coeff..(row + 1) * info.n_coeff];
             let at = row * knots.len();
@@ -75,7 +111,8 @@ impl Rows {
         Ok(Self {
             n_coeff: info.n_coeff,
             n_components: knots.len(),
-            variants: plan.variants,
+            forms,
+            form,
             control: info.control,
             stride: bytes.len() / n,
             levels,
@@ -88,7 +125,8 @@ impl Rows {
         Self {
             n_coeff: 0,
             n_components: 0,
-            variants: Vec::new(),
+            forms: Vec::new(),
+            form: Vec::new(),
             control: false,
             levels: Vec::new(),
             bytes: Vec::new(),
@@ -97,11 +135,11 @@ impl Rows {
     }
 
     pub fn len(&self) -> usize {
-        self.variants.len()
+        self.form.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.variants.is_empty()
+        self.form.is_empty()
     }
 
     /// Numbers in a row.
@@ -180,4 +218,19 @@ fn levels(knots: &[Vec<f64>], rows: usize, given: &[f64]) -> Result<Vec<f64>> {
     }
     out.extend_from_slice(given);
     Ok(out)
+}
+
+/// [rows, components]: the highest level each row asks for D at, at least those before and after it.
+fn highest(n: usize, levels: &[f64], given: &[f64]) -> Result<Vec<f64>> {
+    let ends = levels.iter().zip(&levels[n..]).map(|(before, after)| before.max(*after));
+    if given.is_empty() {
+        return Ok(ends.collect());
+    }
+    if given.len() + n != levels.len() {
+        bail!(Plugin, "sampler: {} highest levels, want {}", given.len(), levels.len() - n);
+    }
+    if let Some(bad) = given.iter().find(|l| !l.is_finite()) {
+        bail!(Plugin, "sampler: a row asks at level {bad}, want a finite level");
+    }
+    Ok(ends.zip(given).map(|(end, given)| end.max(*given)).collect())
 }

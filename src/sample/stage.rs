@@ -6,7 +6,7 @@
 use super::build::{Build, Parts};
 use super::convert::{level_shaped, reshape};
 use super::held::{Held, Owner};
-use super::rows::Rows;
+use super::rows::{Form, Rows};
 use super::traits::{GuideIo, Hook, ProcessFn, Sampler, SamplerInfo, Space, StepIo};
 use crate::bail;
 use crate::base::{DType, Desc, Result};
@@ -92,8 +92,9 @@ impl<'a> Plan<'a> {
     }
 
     /// One step: state in, state out.
-    pub(super) fn step(&self, variant: u32) -> Result<Stage> {
+    pub(super) fn step(&self, form: &Form) -> Result<Stage> {
         let mut b = self.open(true)?;
+        b.variants.clone_from(&form.guidance);
         let n = self.parts.components.len();
         let mut x = Vec::new();
         for (c, component) in self.parts.components.iter().enumerate() {
@@ -110,7 +111,7 @@ impl<'a> Plan<'a> {
             .collect::<Result<Vec<_>>>()?;
         let slots = b.hold(Owner::Sampler, &self.info.slots)?;
         let mut io = StepIo {
-            variant,
+            variant: form.variant,
             x: x.clone(),
             coeff,
             slots_out: slots.clone(),

@@ -196,7 +196,13 @@ pub trait Guidance: Send + Sync {
     /// `components` lets slots declared `like` a component be resolved.
     fn info(&self, components: &[Component]) -> Result<GuidanceInfo>;
     fn has(&self, hook: Hook) -> bool;
-    /// One D (all components) per evaluation. `inner` is the handle of the denoiser it wraps.
+    /// The form of `wrap` for rows that ask for D at levels from `lowest[c]` to `highest[c]` of each component. 0 is
+    /// also the form where nobody asks.
+    fn variant(&self, _lowest: &[f64], _highest: &[f64]) -> Result<u32> {
+        Ok(0)
+    }
+    /// One D (all components) per evaluation. `inner` is the handle of the denoiser it wraps; `b.variant(inner)` is
+    /// the form that was chosen.
     fn wrap(
         &self,
         b: &mut Build<'_>,
@@ -226,6 +232,8 @@ pub struct RowPlan {
     pub variants: Vec<u32>,
     /// [rows, components]: the noise level after each row. Empty = row k ends at knot k + 1.
     pub levels: Vec<f64>,
+    /// [rows, components]: the highest level each row asks for D at. Empty = the level before the row.
+    pub highest: Vec<f64>,
 }
 
 /// What a step gets and gives (`dfx_step_io`).
@@ -259,6 +267,6 @@ pub trait Grid: Send + Sync {
         sigma_min: f64,
         sigma_max: f64,
         sigma: &[f64],
-        speed: &[f64],
+        bend: &[f64],
     ) -> Result<Vec<f64>>;
 }

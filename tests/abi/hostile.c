@@ -70,7 +70,7 @@ static dfx_status DFX_CALL create(const dfx_factory *f, const dfx_host *h, const
 }
 static void DFX_CALL destroy(void *instance) { (void)instance; }
 
-const dfx_grid_api api = {sizeof(dfx_grid_api), 0, KNOTS, NULL};
+const dfx_grid_api api = {sizeof(dfx_grid_api), 0, 0, 0, KNOTS, NULL};
 const dfx_factory one = {FACTORY_SIZE, KIND, API, FACTORY_ID, NULL, NULL, CREATE, destroy};
 #ifdef UNKNOWN_KIND
 const dfx_factory two = {sizeof(dfx_factory), 99, &api, "org.test.future", NULL, NULL, create, destroy};

@@ -117,7 +117,7 @@ fn plans() {
     let fine = plan("fine").unwrap();
     let rows = vec![4.0, 2.0, 2.0, 1.0, 1.0, 0.0];
     let levels = vec![2.0, 1.0, 0.0];
-    assert_eq!(fine, RowPlan { n_coeff: 2, rows, variants: vec![0; 3], levels });
+    assert_eq!(fine, RowPlan { n_coeff: 2, rows, variants: vec![0; 3], levels, highest: vec![] });
     assert_eq!(plan("level_set").unwrap().levels, [0.75, 1.0, 0.0]);
     for (case, words) in [
         ("rows_none", "0 rows"),

@@ -25,7 +25,7 @@ private:
     std::string config_;
 };
 
-const dfx_grid_api api = {sizeof(dfx_grid_api), 0, DFX_CALL_MEMBER(&thrower::knots), nullptr};
+const dfx_grid_api api = {sizeof(dfx_grid_api), 0, 0, 0, DFX_CALL_MEMBER(&thrower::knots), nullptr};
 const dfx_factory factory = {sizeof(dfx_factory), DFX_KIND_GRID, &api, "org.test.thrower", nullptr, nullptr,
                              dfx::create<thrower>, dfx::destroy<thrower>};
 const dfx_factory *const factories[] = {&factory};

@@ -84,7 +84,7 @@ static void DFX_CALL plug_destroy(void *instance)
                                             x##_step}; \
     KIT(x, DFX_KIND_SAMPLER, id, keys, values)
 #define GUIDANCE(x, hooks, id, keys, values) \
-    static const dfx_guidance_api x##_api = {sizeof(dfx_guidance_api), 0, x##_info, SPREAD hooks}; \
+    static const dfx_guidance_api x##_api = {sizeof(dfx_guidance_api), 0, x##_info, SPREAD hooks, NULL}; \
     KIT(x, DFX_KIND_GUIDANCE, id, keys, values)
 #define OBJECTIVE(x, sweep, id, keys, values) \
     static const dfx_objective_api x##_api = {sizeof(dfx_objective_api), 0, x##_info, x##_loss, \

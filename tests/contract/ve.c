@@ -90,7 +90,7 @@ static dfx_status DFX_CALL geometric_knots(const void *self, uint32_t n, double 
         out[n] = 0.;
     return DFX_OK;
 }
-static const dfx_grid_api geometric_api = {sizeof(dfx_grid_api), 0, geometric_knots, NULL};
+static const dfx_grid_api geometric_api = {sizeof(dfx_grid_api), 0, 0, 0, geometric_knots, NULL};
 KIT(geometric, DFX_KIND_GRID, "geometric", ("zero"), (1.));
 
 /* ---- sampler: mu = D + r (w - D), v = (s^2 - s'^2)(s'/s), one draw about mu; the last is D */

@@ -207,7 +207,7 @@ impl Sampler for Heun {
         let k = &knots[0];
         let rows = k.windows(2).flat_map(|w| [w[0], w[1]]).collect();
         let variants = k[1..].iter().map(|s| u32::from(*s == 0.0)).collect();
-        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![] })
+        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![] })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {
@@ -266,7 +266,13 @@ impl Sampler for Walk {
 
     fn plan(&self, _: &[Vec<f64>]) -> Result<RowPlan> {
         let rows = (0..self.rows).map(|r| r as f64 + 1.0).collect();
-        Ok(RowPlan { n_coeff: 1, rows, variants: vec![0; self.rows], levels: vec![] })
+        Ok(RowPlan {
+            n_coeff: 1,
+            rows,
+            variants: vec![0; self.rows],
+            levels: vec![],
+            highest: vec![],
+        })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {

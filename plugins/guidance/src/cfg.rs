@@ -1,7 +1,8 @@
 //! Classifier-free guidance: `D = D_0 + s (D_c - D_0)`, both evaluations in one batch (specs guidance_samplers 2.5;
 //! Ho and Salimans 2022). s = 1 is the conditional model itself and costs nothing extra.
 //!
-//! `interval` [lo, hi]: s only for sigma in (lo, hi], 1 outside (Kynkäänniemi et al. 2024). `rescale` phi:
+//! `interval` [lo, hi]: s only for sigma in (lo, hi], 1 outside (Kynkäänniemi et al. 2024), where a step asks for D_c
+//! alone. `rescale` phi:
 //! `D' = phi D std(D_c)/std(D) + (1 - phi) D`, std over all but the batch (Lin et al. 2024), continuous components
 //! only. It does not sample p_c^s p_0^{1-s}, whatever is said of it.
 
@@ -44,8 +45,18 @@ impl Factory for Cfg {
     }
 }
 
+/// Both evaluations, the scale chosen by the level; the conditional one alone, for rows outside the interval.
+const BOTH: u32 = 0;
+const OUTSIDE: u32 = 1;
+
 impl Guidance for Cfg {
-    const HOOKS: Hooks = Hooks::WRAP;
+    const HOOKS: Hooks = Hooks { variant: true, ..Hooks::WRAP };
+
+    fn variant(&self, lowest: &[f64], highest: &[f64]) -> Result<u32> {
+        let Some((lo, hi)) = self.interval else { return Ok(BOTH) };
+        let outside = lowest.iter().zip(highest).all(|(low, high)| *high <= lo || *low > hi);
+        Ok(if outside { OUTSIDE } else { BOTH })
+    }
 
     fn info(&self) -> GuidanceInfo {
         GuidanceInfo {
@@ -59,7 +70,7 @@ impl Guidance for Cfg {
 
     fn wrap<'b>(&self, b: Builder<'b>, io: &mut Wrap<'b>) -> Result<()> {
         let null: Vec<Node<'b>> = (0..b.conds()).map(|i| b.cond(i).1).collect();
-        let guided = self.scale != 1.0 && !null.is_empty();
+        let guided = self.scale != 1.0 && !null.is_empty() && io.variant() == BOTH;
         let mut evals = Vec::new();
         for e in &io.evals {
             let cond = e.cond.as_deref();

@@ -62,6 +62,7 @@ impl Sampler for Churn {
 
     fn plan(&self, knots: &Knots<'_>) -> Result<Plan> {
         let mut plan = Plan::default();
+        let mut highest = Vec::new();
         let steps = knots.steps();
         for k in 0..steps {
             let (mut row, mut variant) = (Vec::new(), 0);
@@ -71,12 +72,14 @@ impl Sampler for Churn {
                 let hat = sigma * (1.0 + gamma);
                 let drop = hat - next;
                 let there = if next > 0.0 { 0.5 * drop / next } else { 0.0 };
+                highest.push(hat);
                 row.extend([sigma, hat, next, next / hat, drop / hat, 0.5 * drop / hat, there]);
                 variant |= if gamma > 0.0 { NOISE } else { 0 };
                 variant |= if next == 0.0 { LAST } else { 0 };
             }
             plan.push(variant, &row);
         }
+        plan.highest = Some(highest);
         Ok(plan)
     }
 

@@ -7,13 +7,15 @@ use core::ffi::c_void;
 use core::marker::PhantomData;
 
 pub trait Grid: Factory {
-    /// Above 0: `refine` wants a pilot run of so many steps.
+    /// Above 0: `refine` wants a pilot run of so many steps, on the levels of `knots` ...
     const PILOT_STEPS: u32 = 0;
+    /// ... and of so many samples, unless the host says otherwise.
+    const PILOT_SAMPLES: u32 = 64;
 
     /// `n + 1` strictly descending knots from `sigma_max`; the last is 0 or `sigma_min`.
     fn knots(&self, n: u32, sigma_min: f64, sigma_max: f64) -> Result<Vec<f64>>;
 
-    /// The same, knowing the mean of |dD/dsigma| at the levels of a pilot run.
+    /// The same, knowing what a pilot run measured.
     fn refine(
         &self,
         n: u32,
@@ -28,9 +30,10 @@ pub trait Grid: Factory {
 /// What a coarse run measured.
 #[derive(Debug, Clone, Copy)]
 pub struct Pilot<'a> {
-    /// Descending levels.
+    /// Descending levels above 0, one more than there are bends.
     pub sigma: &'a [f64],
-    pub speed: &'a [f64],
+    /// Mean over samples of |slope(k+1) - slope(k)| / (sigma(k) - sigma(k+1)), where slope = (w - D)/sigma.
+    pub bend: &'a [f64],
 }
 
 /// A plugin type as a grid.
@@ -51,6 +54,8 @@ impl<T: Grid> AsGrid<T> {
     const TABLE: &'static abi::GridApi = &abi::GridApi {
         struct_size: size_of::<abi::GridApi>() as u32,
         pilot_steps: T::PILOT_STEPS,
+        pilot_samples: T::PILOT_SAMPLES,
+        reserved: 0,
         knots: Some(knots::<T>),
         refine: if T::PILOT_STEPS > 0 { Some(refine::<T>) } else { None },
     };
@@ -83,13 +88,15 @@ unsafe extern "C" fn refine<T: Grid>(
     out: *mut f64,
     err: *mut abi::Error,
 ) -> abi::Status {
-    // Safety: this came from create; out has n + 1 elements, the arrays of the pilot as many as it says.
+    // Safety: this came from create; out has n + 1 elements, sigma of the pilot one more than bend.
     let body = || unsafe {
         let instance = Instance::<AsGrid<T>>::of(this)?;
         let n = checked(n, sigma_min, sigma_max)?;
         let pilot = pilot.as_ref().ok_or_else(|| null("pilot"))?;
-        let pilot =
-            Pilot { sigma: slice(pilot.sigma, pilot.n), speed: slice(pilot.speed, pilot.n) };
+        let pilot = Pilot {
+            sigma: slice(pilot.sigma, pilot.n.saturating_add(1)),
+            bend: slice(pilot.bend, pilot.n),
+        };
         store(&instance.plugin.refine(n, sigma_min, sigma_max, &pilot)?, slice_mut(out, n + 1))
     };
     // Safety: err is null or the host's error.

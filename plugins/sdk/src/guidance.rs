@@ -4,7 +4,7 @@ use crate::abi;
 use crate::builder::Builder;
 use crate::error::Result;
 use crate::info::{self, Owned, Slot};
-use crate::instance::{Factory, Instance, Kind, fill, guard, input, slice, slice_mut};
+use crate::instance::{Factory, Instance, Kind, fill, guard, input, null, slice, slice_mut};
 use crate::model::{read, write};
 use crate::node::Node;
 use crate::service::Denoiser;
@@ -30,11 +30,19 @@ pub struct Hooks {
     pub project: bool,
     pub permute: bool,
     pub finish: bool,
+    /// `variant` chooses between forms of `wrap`.
+    pub variant: bool,
 }
 
 impl Hooks {
-    pub const NONE: Self =
-        Self { wrap: false, start: false, project: false, permute: false, finish: false };
+    pub const NONE: Self = Self {
+        wrap: false,
+        start: false,
+        project: false,
+        permute: false,
+        finish: false,
+        variant: false,
+    };
     pub const WRAP: Self = Self { wrap: true, ..Self::NONE };
 }
 
@@ -57,6 +65,12 @@ pub trait Guidance: Factory {
     /// One D per evaluation and component, from the inner denoiser.
     fn wrap<'b>(&self, b: Builder<'b>, _io: &mut Wrap<'b>) -> Result<()> {
         absent(b, "wrap")
+    }
+
+    /// The form of `wrap` for rows that ask for D at levels from `lowest[c]` to `highest[c]` of each component. 0 is
+    /// also used where nobody asks, and is right at every level.
+    fn variant(&self, _lowest: &[f64], _highest: &[f64]) -> Result<u32> {
+        Ok(0)
     }
 
     /// Tilts the initial law, after the prior.
@@ -100,12 +114,18 @@ pub struct Wrap<'b> {
     pub inner: Denoiser,
     pub evals: Vec<WrapEval<'b>>,
     n_components: usize,
+    variant: u32,
     slot: &'b [abi::Node],
     slot_out: &'b mut [abi::Node],
     out: &'b mut [abi::Node],
 }
 
 impl<'b> Wrap<'b> {
+    /// What `variant` said of the rows of this step.
+    pub const fn variant(&self) -> u32 {
+        self.variant
+    }
+
     pub const fn components(&self) -> usize {
         self.n_components
     }
@@ -225,7 +245,28 @@ impl<T: Guidance> AsGuidance<T> {
         project: if T::HOOKS.project { Some(guide::<T, PROJECT>) } else { None },
         permute: if T::HOOKS.permute { Some(guide::<T, PERMUTE>) } else { None },
         finish: if T::HOOKS.finish { Some(guide::<T, FINISH>) } else { None },
+        variant: if T::HOOKS.variant { Some(variant::<T>) } else { None },
     };
+}
+
+unsafe extern "C" fn variant<T: Guidance>(
+    this: *const c_void,
+    lowest: *const f64,
+    highest: *const f64,
+    n_components: u32,
+    out: *mut u32,
+    err: *mut abi::Error,
+) -> abi::Status {
+    // Safety: this came from create; both arrays have n_components elements.
+    let body = || unsafe {
+        let instance = Instance::<AsGuidance<T>>::of(this)?;
+        let out = out.as_mut().ok_or_else(|| null("out"))?;
+        *out =
+            instance.plugin.variant(slice(lowest, n_components), slice(highest, n_components))?;
+        Ok(())
+    };
+    // Safety: err is null or the host's error.
+    unsafe { guard(err, body) }
 }
 
 unsafe extern "C" fn guidance_info<T: Guidance>(
@@ -280,6 +321,7 @@ unsafe extern "C" fn wrap<T: Guidance>(
             inner: Denoiser(io.inner),
             evals: evals.collect(),
             n_components: n as usize,
+            variant: io.variant,
             slot: slice(io.slot, n_slots),
             slot_out: slice_mut(io.slot_out, n_slots),
             out: slice_mut(io.out, n.saturating_mul(io.n_evals)),

@@ -68,6 +68,8 @@ pub struct Plan {
     pub variants: Vec<u32>,
     /// `[rows, components]`: the noise level after each row. None = row k ends at knot k + 1.
     pub levels: Option<Vec<f64>>,
+    /// `[rows, components]`: the highest noise level each row asks for D at. None = the level before the row.
+    pub highest: Option<Vec<f64>>,
 }
 
 impl Plan {
@@ -236,14 +238,15 @@ unsafe extern "C" fn plan<T: Sampler>(
         if variants.len() == n_rows {
             variants.copy_from_slice(&plan.variants);
         }
-        if let Some(levels) = &plan.levels {
-            let want = n_rows * io.n_components as usize;
+        let want = n_rows * io.n_components as usize;
+        for (given, out) in [(&plan.levels, io.levels), (&plan.highest, io.highest)] {
+            let Some(levels) = given else { continue };
             if levels.len() != want {
                 let got = levels.len();
                 let text = format!("plan has {got} levels, want {want}: one per row and component");
                 return Err(Error::new(abi::E_PLUGIN, text));
             }
-            let out = slice_mut(io.levels, want as u32);
+            let out = slice_mut(out, want as u32);
             if out.len() == want {
                 out.copy_from_slice(levels);
             }

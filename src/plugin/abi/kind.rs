@@ -107,6 +107,8 @@ mirrors! { KINDS
         out: *mut u32,
         slot: *const u32,
         slot_out: *mut u32,
+        variant: u32,
+        reserved: u32,
     }
 
     "dfx_guide_io" GuideIo {
@@ -133,6 +135,7 @@ mirrors! { KINDS
         project: GuideFn,
         permute: GuideFn,
         finish: GuideFn,
+        variant: Option<unsafe extern "C" fn(*const c_void, *const f64, *const f64, u32, *mut u32, *mut Error) -> i32>,
     }
 
     "dfx_sampler_info" SamplerInfo {
@@ -158,6 +161,7 @@ mirrors! { KINDS
         rows: *mut f64,
         variants: *mut u32,
         levels: *mut f64,
+        highest: *mut f64,
     }
 
     "dfx_step_io" StepIo {
@@ -189,12 +193,14 @@ mirrors! { KINDS
         struct_size: u32,
         n: u32,
         sigma: *const f64,
-        speed: *const f64,
+        bend: *const f64,
     }
 
     "dfx_grid_api" GridApi {
         struct_size: u32,
         pilot_steps: u32,
+        pilot_samples: u32,
+        reserved: u32,
         knots: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *mut f64, *mut Error) -> i32>,
         refine: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *const Pilot, *mut f64, *mut Error) -> i32>,
     }

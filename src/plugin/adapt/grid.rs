@@ -82,18 +82,18 @@ impl Grid for GridPlugin {
         sigma_min: f64,
         sigma_max: f64,
         sigma: &[f64],
-        speed: &[f64],
+        bend: &[f64],
     ) -> Result<Vec<f64>> {
         check_range(n, sigma_min, sigma_max)?;
         let Some(refine) = self.api.refine else { bail!(State, "refine: this grid has none") };
-        if sigma.len() != speed.len() || sigma.len() > MAX_STEPS as usize {
-            bail!(Invalid, "refine: {} levels and {} speeds", sigma.len(), speed.len());
+        if sigma.len() != bend.len() + 1 || bend.is_empty() || bend.len() > MAX_STEPS as usize {
+            bail!(Invalid, "refine: {} levels and {} bends", sigma.len(), bend.len());
         }
         let pilot = abi::Pilot {
             struct_size: size_of::<abi::Pilot>() as u32,
-            n: sigma.len() as u32,
+            n: bend.len() as u32,
             sigma: sigma.as_ptr(),
-            speed: speed.as_ptr(),
+            bend: bend.as_ptr(),
         };
         let mut out = vec![f64::NAN; n as usize + 1];
         // Safety: the contract of the table; there is room for n + 1 knots.

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 /// Largest number of particles that interact.
 const MAX_GROUP: u32 = 1 << 16;
+const MAX_VARIANTS: u32 = 64;
 
 pub(in super::super) struct GuidancePlugin {
     instance: Instance,
@@ -81,6 +82,24 @@ impl Guidance for GuidancePlugin {
         if hook == Hook::Wrap { self.api.wrap.is_some() } else { self.hook(hook).is_some() }
     }
 
+    fn variant(&self, lowest: &[f64], highest: &[f64]) -> Result<u32> {
+        let Some(variant) = self.api.variant else { return Ok(0) };
+        if lowest.len() != highest.len() {
+            bail!(Invalid, "variant: {} lowest and {} highest levels", lowest.len(), highest.len());
+        }
+        let (n, mut out) = (lowest.len() as u32, 0u32);
+        // Safety: the contract of the table; both arrays have n levels.
+        self.instance.call(|this, error| unsafe {
+            variant(this, lowest.as_ptr(), highest.as_ptr(), n, &raw mut out, error)
+        })?;
+        if out >= MAX_VARIANTS {
+            return Err(self
+                .instance
+                .broke(format!("variant {out}, want less than {MAX_VARIANTS}")));
+        }
+        Ok(out)
+    }
+
     fn wrap(
         &self,
         b: &mut Build<'_>,
@@ -123,6 +142,8 @@ impl Guidance for GuidancePlugin {
             out: out.as_mut_ptr(),
             slot: slot.as_ptr(),
             slot_out: slot_out.as_mut_ptr(),
+            variant: b.variant(inner),
+            reserved: 0,
         };
         // Safety: the contract of the table; every array is as long as the io says.
         let built = self.instance.build(b, Role::Composer, |this, g, error| unsafe {

@@ -130,6 +130,7 @@ impl Sampler for SamplerPlugin {
             rows: ptr::null_mut(),
             variants: ptr::null_mut(),
             levels: ptr::null_mut(),
+            highest: ptr::null_mut(),
         };
         self.call_plan(&mut c)?;
         let (n_rows, n_coeff) = (c.n_rows, columns);
@@ -143,10 +144,16 @@ impl Sampler for SamplerPlugin {
         let end = |row: usize| (row + 1).min(levels - 1);
         let mut ends: Vec<f64> =
             (0..n_rows as usize).flat_map(|row| knots.iter().map(move |k| k[end(row)])).collect();
+        // preset: asks at the level before the row and below
+        let mut highest: Vec<f64> = (0..n_rows as usize)
+            .flat_map(|row| knots.iter().map(move |k| k[row.min(levels - 1)]))
+            .collect();
+        let untouched = highest.clone();
         c.knots = all.as_ptr();
         c.rows = rows.as_mut_ptr();
         c.variants = variants.as_mut_ptr();
         c.levels = ends.as_mut_ptr();
+        c.highest = highest.as_mut_ptr();
         c.n_coeff = columns as u32;
         self.call_plan(&mut c)?;
         if c.n_rows != n_rows {
@@ -171,7 +178,9 @@ impl Sampler for SamplerPlugin {
                 .instance
                 .broke(format!("plan: row {row} has variant {found} of {most}")));
         }
-        Ok(RowPlan { n_coeff, rows, variants, levels: ends })
+        // a plugin that leaves it asks at most at the level before the row, which may be one of its own
+        let highest = if highest == untouched { Vec::new() } else { highest };
+        Ok(RowPlan { n_coeff, rows, variants, levels: ends, highest })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0x5d9b_c3b4;
+pub const HEADER_LAYOUT: u32 = 0xf61a_dae6;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -341,6 +341,8 @@ mirrors! {
         out: *mut Node,
         slot: *const Node,
         slot_out: *mut Node,
+        variant: u32,
+        reserved: u32,
     }
     GuideIo = "dfx_guide_io" {
         struct_size: u32,
@@ -365,6 +367,7 @@ mirrors! {
         project: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
         permute: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
         finish: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut GuideIo, *mut Error) -> Status>,
+        variant: Option<unsafe extern "C" fn(*const c_void, *const f64, *const f64, u32, *mut u32, *mut Error) -> Status>,
     }
     SamplerInfo = "dfx_sampler_info" {
         struct_size: u32,
@@ -388,6 +391,7 @@ mirrors! {
         rows: *mut f64,
         variants: *mut u32,
         levels: *mut f64,
+        highest: *mut f64,
     }
     StepIo = "dfx_step_io" {
         struct_size: u32,
@@ -416,11 +420,13 @@ mirrors! {
         struct_size: u32,
         n: u32,
         sigma: *const f64,
-        speed: *const f64,
+        bend: *const f64,
     }
     GridApi = "dfx_grid_api" {
         struct_size: u32,
         pilot_steps: u32,
+        pilot_samples: u32,
+        reserved: u32,
         knots: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *mut f64, *mut Error) -> Status>,
         refine: Option<unsafe extern "C" fn(*const c_void, u32, f64, f64, *const Pilot, *mut f64, *mut Error) -> Status>,
     }
