@@ -16,13 +16,22 @@
  *
  * Objects    opaque, freed by their *_release (NULL is fine), in any order: each
  *            keeps what it needs.
+ * The end    once every object of an engine is released, tensors and DLPack exports
+ *            too, nothing of it runs: no thread, no callback, no function of its
+ *            allocator. The release of its last object that is no tensor stops its
+ *            jobs, each at its next node, and waits for that. (A tensor given to a
+ *            job of another engine is that job's as well.) One case cannot wait: a
+ *            callback that does this release on a thread of ours, a free_fn or a
+ *            log with DFX_ENGINE_LOG_ANYWHERE; that thread then ends soon after.
  * Errors     a dfx_status returned, details in a caller-owned dfx_error (or NULL);
  *            out-parameters are written only on success.
  * Threads    const T* may be used from many threads at once; T* needs one caller
  *            at a time; different objects never interfere. Exceptions are marked.
  * Callbacks  run inside dfx_engine_pump, dfx_job_poll or dfx_job_wait, on the
  *            thread that calls them - never on a thread of ours - unless an option
- *            says otherwise.
+ *            says otherwise. They may release any object, the one the call is about
+ *            too: it goes when the call returns. Functions of an allocator may not
+ *            call diffx at all.
  * Options    zero means default. Start from the *_INIT macro, always. NULL options
  *            are all defaults.
  * Text       UTF-8. In: NUL-terminated, borrowed for the call. Out: owned by the
@@ -236,7 +245,8 @@ typedef struct dfx_progress {
 } dfx_progress;
 #define DFX_PROGRESS_INIT { (uint32_t)sizeof(dfx_progress), 0, 0, 0, 0 }
 
-/* Called by dfx_job_poll and dfx_job_wait. Return nonzero to cancel. May call dfx_job_cancel and dfx_job_preview, nothing else of this job. */
+/* Called by dfx_job_poll and dfx_job_wait. Return nonzero to cancel. May call dfx_job_cancel, dfx_job_preview
+ * and dfx_job_release, nothing else of this job. */
 typedef int32_t (DFX_CALL *dfx_progress_fn)(void *user, dfx_job *job, const dfx_progress *p);
 
 typedef struct dfx_job_options {
@@ -290,7 +300,9 @@ DFX_API dfx_status dfx_job_save(const dfx_job *j, const char *path, dfx_error *e
  * guidance found its constraint violated; "log_weight" [n_samples]. NULL = the first component. */
 DFX_API dfx_status dfx_job_result(const dfx_job *j, const char *name, dfx_tensor **out, dfx_error *err);
 
-DFX_API void       dfx_job_release(dfx_job *j);            /* cancels it if it is not over        */
+/* Cancels it if it is not over, and does not wait for that: what a job under way holds comes back when the node it is at
+ * ends, at the latest with the release of the engine's last object. */
+DFX_API void       dfx_job_release(dfx_job *j);
 
 /* ----------------------------------------------------------------- tensors
  * Contiguous, row-major, immutable once made. Reference-counted. */

@@ -17,6 +17,10 @@ pub type CEngine = Handle<Arc<Engine>>;
 impl Object for Arc<Engine> {
     const MAGIC: u64 = 0x6469_6666_7865_6e67;
     const NAME: &'static str = "dfx_engine";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(self)
+    }
 }
 
 const NO_THREADS: u32 = 1;
@@ -135,7 +139,8 @@ pub unsafe extern "C" fn dfx_engine_memory(
     guard(err, None, || {
         // Safety: the contract of the header.
         unsafe {
-            let budget = CEngine::get(e)?.value.budget();
+            let handle = CEngine::get(e)?;
+            let budget = handle.value.budget();
             if !used.is_null() {
                 used.write_unaligned(budget.used());
             }
@@ -242,7 +247,7 @@ pub unsafe extern "C" fn dfx_simulate(
             seed: o.seed,
             first_sample: o.first_sample,
         })?;
-        result.write(CTensor::of(&handle.value, Arc::new(tensor)));
+        result.write(CTensor::of(Arc::new(tensor)));
         Ok(())
     })
 }
@@ -255,7 +260,7 @@ pub(super) fn with(
 ) -> i32 {
     // Safety: the header asks for an engine that is not released.
     match unsafe { CEngine::get(e) } {
-        Ok(handle) => guard(err, Some(&handle.value), || body(handle)),
+        Ok(handle) => guard(err, Some(&handle.value), || body(&handle)),
         Err(e) => guard(err, None, || Err(e)),
     }
 }

@@ -1,25 +1,36 @@
 //! What an opaque pointer of the header points to: a value behind a word that says what it is.
+//!
+//! A call borrows the object by counting itself in, so that a callback inside the call may release it: it goes when the
+//! call returns.
 
+use super::guard::quiet;
 use crate::base::Result;
+use crate::engine::{Engine, Hold};
 use crate::fail;
 use std::ffi::CString;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A kind of object.
 pub trait Object {
     const MAGIC: u64;
     const NAME: &'static str;
+
+    /// The engine that goes on while the object is there; none for what is only memory.
+    fn engine(&self) -> Option<&Arc<Engine>>;
 }
 
 /// The object behind a pointer.
 #[repr(C)] // the magic word first, so that a pointer of another kind is told by its first bytes
 pub struct Handle<T> {
     magic: AtomicU64,
-    /// How often it is held (tensors).
+    /// How often it is held: once by who made it, more for tensors that are shared and while calls use it.
     count: AtomicUsize,
     pub(super) value: T,
     strings: Mutex<Vec<CString>>,
+    /// The last field: it goes when nothing else of the object is left.
+    _hold: Option<Hold>,
 }
 
 impl<T: Object> Handle<T> {
@@ -28,17 +39,26 @@ impl<T: Object> Handle<T> {
         Box::into_raw(Box::new(Self {
             magic: AtomicU64::new(T::MAGIC),
             count: AtomicUsize::new(1),
+            _hold: value.engine().map(Hold::new),
             value,
             strings: Mutex::new(Vec::new()),
         }))
     }
 
-    /// The object, if the pointer is one of ours. A pointer that was released is a bug of the host that can be caught
-    /// only by luck.
+    /// The object for the time of a call, if the pointer is one of ours. A pointer that was released is a bug of the
+    /// host that can be caught only by luck.
     ///
     /// # Safety
     /// `p` must be null or come from [`Handle::make`] and not be released.
-    pub(super) unsafe fn get<'a>(p: *const Self) -> Result<&'a Self> {
+    pub(super) unsafe fn get(p: *const Self) -> Result<Lent<T>> {
+        // Safety: as the caller promised.
+        unsafe { Self::look(p) }?.retain();
+        Ok(Lent(p))
+    }
+
+    /// # Safety
+    /// As [`Handle::get`].
+    unsafe fn look<'a>(p: *const Self) -> Result<&'a Self> {
         if p.is_null() || !p.is_aligned() {
             return Err(fail!(Invalid, "{}: the pointer is {p:p}", T::NAME));
         }
@@ -61,7 +81,7 @@ impl<T: Object> Handle<T> {
     /// As [`Handle::get`]; the pointer is not used again by this holder.
     pub(super) unsafe fn release(p: *const Self) {
         // Safety: as the caller promised.
-        let Ok(handle) = (unsafe { Self::get(p) }) else { return };
+        let Ok(handle) = (unsafe { Self::look(p) }) else { return };
         if handle.count.fetch_sub(1, Ordering::AcqRel) == 1 {
             handle.magic.store(0, Ordering::Relaxed);
             // Safety: from `make`, and nobody holds it any more.
@@ -79,5 +99,24 @@ impl<T: Object> Handle<T> {
         let p = text.as_ptr(); // the text itself does not move with the CString
         strings.push(text);
         p
+    }
+}
+
+/// An object in use by a call.
+pub(super) struct Lent<T: Object>(*const Handle<T>);
+
+impl<T: Object> Deref for Lent<T> {
+    type Target = Handle<T>;
+
+    fn deref(&self) -> &Handle<T> {
+        // Safety: `get` looked at it and counted this value in.
+        unsafe { &*self.0 }
+    }
+}
+
+impl<T: Object> Drop for Lent<T> {
+    fn drop(&mut self) {
+        // Safety: as in `deref`; this is the end of what `get` counted.
+        quiet((), || unsafe { Handle::release(self.0) });
     }
 }

@@ -7,7 +7,7 @@ use super::model::{self, CPipeline};
 use super::option::{self, CJobOptions, CProgress, ProgressFn, check_flags};
 use super::tensor::{self, CTensor};
 use crate::base::Result;
-use crate::engine::{Job, JobOptions, Progress, State};
+use crate::engine::{Engine, Job, JobOptions, Progress, State};
 use crate::{bail, fail};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -24,6 +24,10 @@ pub type CJob = Handle<Watched>;
 impl Object for Watched {
     const MAGIC: u64 = 0x6469_6666_786a_6f62;
     const NAME: &'static str = "dfx_job";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.job.pipeline.engine)
+    }
 }
 
 impl Drop for Watched {
@@ -109,7 +113,7 @@ pub unsafe extern "C" fn dfx_job_poll(
         // Safety: the contract of the header.
         let handle = unsafe { CJob::get(j) }?;
         handle.value.job.pipeline.engine.deliver_log();
-        let progress = tell(j, handle);
+        let progress = tell(j, &handle);
         // Safety: as above.
         unsafe { option::write(result, &c(progress)) }
     })
@@ -128,7 +132,7 @@ pub unsafe extern "C" fn dfx_job_wait(j: *mut CJob, timeout_ns: u64, err: *mut C
             let turn = if handle.value.callback.is_some() { left.min(TURN) } else { left };
             let over = job.wait(turn);
             job.pipeline.engine.deliver_log();
-            let progress = tell(j, handle);
+            let progress = tell(j, &handle);
             if over {
                 return match (progress.state, job.error()) {
                     (State::Done, _) => Ok(()),
@@ -201,8 +205,16 @@ pub unsafe extern "C" fn dfx_job_save(
 /// The contract of `diffx.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dfx_job_release(j: *mut CJob) {
-    // Safety: the contract of the header.
-    quiet((), || unsafe { CJob::release(j) });
+    quiet((), || {
+        // Safety: the contract of the header.
+        unsafe {
+            // now, not when the last call that uses it returns: this may be its own callback
+            if let Ok(handle) = CJob::get(j) {
+                handle.value.job.cancel();
+            }
+            CJob::release(j);
+        }
+    });
 }
 
 /// A tensor of a job by name; NULL is the first component.
@@ -221,7 +233,7 @@ fn named(
         let pipeline = &job.pipeline;
         let first = pipeline.parts.components.first().map_or("x", |c| c.name.as_str());
         let tensor = find(job, name.unwrap_or(first))?;
-        result.write(CTensor::of(&pipeline.engine, tensor));
+        result.write(CTensor::of(tensor));
         Ok(())
     })
 }

@@ -8,7 +8,7 @@ use super::option::{self, CJobOptions, EvalOptions, check_flags};
 use super::tensor::{self, CTensor};
 use crate::bail;
 use crate::base::Result;
-use crate::engine::{Evaluation, OpenModel, Pipeline};
+use crate::engine::{Engine, Evaluation, OpenModel, Pipeline};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -18,11 +18,19 @@ pub type CPipeline = Handle<Arc<Pipeline>>;
 impl Object for Arc<OpenModel> {
     const MAGIC: u64 = 0x6469_6666_786d_6f64;
     const NAME: &'static str = "dfx_model";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.engine)
+    }
 }
 
 impl Object for Arc<Pipeline> {
     const MAGIC: u64 = 0x6469_6666_7870_6970;
     const NAME: &'static str = "dfx_pipeline";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.engine)
+    }
 }
 
 /// Most named tensors of one call.
@@ -152,7 +160,7 @@ pub unsafe extern "C" fn dfx_pipeline_eval(
         let found =
             pipeline.value.evaluate(&Evaluation { slot, inputs: &inputs, outputs: &outputs })?;
         for (i, tensor) in found.into_iter().enumerate() {
-            let made = CTensor::of(&pipeline.value.engine, Arc::new(tensor));
+            let made = CTensor::of(Arc::new(tensor));
             // Safety: the header asks for room for n_outputs pointers.
             unsafe { results.add(i).write(made) };
         }
@@ -168,7 +176,7 @@ pub(super) fn with(
 ) -> i32 {
     // Safety: the header asks for a pipeline that is not released.
     match unsafe { CPipeline::get(p) } {
-        Ok(handle) => guard(err, Some(&handle.value.engine), || body(handle)),
+        Ok(handle) => guard(err, Some(&handle.value.engine), || body(&handle)),
         Err(e) => guard(err, None, || Err(e)),
     }
 }

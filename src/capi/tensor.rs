@@ -11,10 +11,9 @@ use crate::{bail, fail};
 use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
-/// A tensor and the engine whose budget it is on.
+/// A tensor. It holds its memory and the budget that is on, and no engine: nothing has to run for it.
 pub struct Shared {
     pub(super) tensor: Arc<Tensor>,
-    _engine: Arc<Engine>,
 }
 
 pub type CTensor = Handle<Shared>;
@@ -22,11 +21,15 @@ pub type CTensor = Handle<Shared>;
 impl Object for Shared {
     const MAGIC: u64 = 0x6469_6666_7874_656e;
     const NAME: &'static str = "dfx_tensor";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        None
+    }
 }
 
 impl CTensor {
-    pub(super) fn of(engine: &Arc<Engine>, tensor: Arc<Tensor>) -> *mut Self {
-        Self::make(Shared { tensor, _engine: Arc::clone(engine) })
+    pub(super) fn of(tensor: Arc<Tensor>) -> *mut Self {
+        Self::make(Shared { tensor })
     }
 }
 
@@ -82,7 +85,7 @@ pub unsafe extern "C" fn dfx_tensor_create(
             Tensor::from_bytes(desc, bytes, budget)?
         };
         check_bools(&tensor)?;
-        result.write(CTensor::of(&handle.value, Arc::new(tensor)));
+        result.write(CTensor::of(Arc::new(tensor)));
         Ok(())
     })
 }
@@ -99,7 +102,7 @@ pub unsafe extern "C" fn dfx_tensor_wrap(
     result: *mut *mut CTensor,
     err: *mut CError,
 ) -> i32 {
-    engine::with(e, err, |handle| {
+    engine::with(e, err, |_| {
         // Safety: the contract of the header.
         let (result, desc) = unsafe { (out(result, "tensor")?, read(desc)?) };
         if desc.bytes() > 0 && (data.is_null() || !data.addr().is_multiple_of(desc.dtype.bytes())) {
@@ -111,7 +114,7 @@ pub unsafe extern "C" fn dfx_tensor_wrap(
         check_bools(&look)?;
         // Safety: as above.
         let tensor = unsafe { Tensor::borrow(desc, data, free, user) };
-        result.write(CTensor::of(&handle.value, Arc::new(tensor)));
+        result.write(CTensor::of(Arc::new(tensor)));
         Ok(())
     })
 }
@@ -126,12 +129,12 @@ pub unsafe extern "C" fn dfx_tensor_from_dlpack(
     result: *mut *mut CTensor,
     err: *mut CError,
 ) -> i32 {
-    engine::with(e, err, |handle| {
+    engine::with(e, err, |_| {
         // Safety: the contract of the header.
         let result = unsafe { out(result, "tensor") }?;
         // Safety: as above.
         let tensor = unsafe { dlpack::import(source) }?;
-        result.write(CTensor::of(&handle.value, Arc::new(tensor)));
+        result.write(CTensor::of(Arc::new(tensor)));
         Ok(())
     })
 }

@@ -27,6 +27,10 @@ pub type CTrainer = Handle<Held>;
 impl Object for Held {
     const MAGIC: u64 = 0x6469_6666_7874_7261;
     const NAME: &'static str = "dfx_trainer";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.engine)
+    }
 }
 
 /// # Safety

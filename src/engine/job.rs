@@ -169,8 +169,13 @@ impl Job {
     }
 
     pub fn cancel(&self) {
-        self.cancel.store(true, Ordering::Relaxed);
+        self.flag();
         self.pipeline.engine.queue().wake();
+    }
+
+    /// Whoever drives it stops at the next node.
+    pub(super) fn flag(&self) {
+        self.cancel.store(true, Ordering::Relaxed);
     }
 
     /// The host wants nothing of it any more.

@@ -9,6 +9,7 @@ mod complete;
 pub mod config;
 mod eval;
 mod fit;
+mod hold;
 pub mod job;
 pub mod manifest;
 pub mod model;
@@ -23,6 +24,7 @@ pub mod strict;
 pub mod trainer;
 
 pub use eval::Evaluation;
+pub use hold::Hold;
 pub use job::{Job, JobOptions, Progress, State};
 pub use manifest::Manifest;
 pub use model::OpenModel;
@@ -44,7 +46,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::ffi::c_void;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// Most log messages kept for a host that does not come to fetch them.
@@ -80,6 +82,9 @@ pub struct Engine {
     registry: RwLock<Registry>,
     queue: Arc<Queue>,
     worker: Mutex<Option<std::thread::JoinHandle<()>>>,
+    threaded: bool,
+    /// How many handles the host has, see [`Hold`].
+    holds: AtomicUsize,
     log: Arc<Messages>,
     load_plugins: bool,
     poisoned: AtomicBool,
@@ -103,7 +108,9 @@ impl Engine {
             backend,
             registry: RwLock::new(registry),
             queue,
+            threaded: worker.is_some(),
             worker: Mutex::new(worker),
+            holds: AtomicUsize::new(0),
             log,
             load_plugins: options.load_plugins,
             poisoned: AtomicBool::new(false),
@@ -138,7 +145,7 @@ impl Engine {
 
     /// Whether jobs advance without the host.
     pub fn has_thread(&self) -> bool {
-        lock(&self.worker).is_some()
+        self.threaded
     }
 
     // ---- faults
@@ -274,17 +281,6 @@ impl Engine {
             if let Err(e) = self.load(&path, None) {
                 self.message(1, &format!("DIFFX_PLUGIN_PATH: {e}"));
             }
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.queue.quit();
-        if let Some(worker) = lock(&self.worker).take()
-            && worker.thread().id() != std::thread::current().id()
-        {
-            let _ = worker.join(); // it catches every panic of a job
         }
     }
 }

@@ -31,10 +31,18 @@ impl Queue {
         self.wake.notify_all();
     }
 
+    /// Stops every job at its next node and sends the thread home.
     pub(super) fn quit(&self) {
-        let _jobs = lock(&self.jobs); // a thread about to sleep sees it
+        let jobs = lock(&self.jobs); // a thread about to sleep sees it
         self.quit.store(true, Ordering::Relaxed);
+        jobs.iter().for_each(|job| job.flag());
         self.wake.notify_all();
+    }
+
+    /// Lets go of all jobs.
+    pub(super) fn clear(&self) {
+        let jobs = std::mem::take(&mut *lock(&self.jobs));
+        drop(jobs); // after the lock, as in `forget_finished`
     }
 
     /// Takes jobs that are over out of the queue.

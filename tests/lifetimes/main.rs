@@ -112,3 +112,29 @@ fn waiting_beside_a_pump_sees_every_job_done() {
     let Some(host) = build("race.c", C, "race") else { return };
     expect_ok(&host, &[]);
 }
+
+#[test]
+fn after_the_last_release_nothing_runs() {
+    let Some(host) = build("release.c", C, "last") else { return };
+    let csv = model::temporary("lifetimes.csv");
+    let rows = (0..200).map(|i| format!("{:.5}\n", 10.0 + (f64::from(i) * 0.9).sin()));
+    std::fs::write(&csv, format!("level\n{}", rows.collect::<String>())).unwrap();
+    for case in ["running", "no_threads", "tensors"] {
+        expect_ok(&host, &[case]);
+    }
+    expect_ok(&host, &["trainer", csv.to_str().unwrap()]);
+    let _ = std::fs::remove_file(csv);
+}
+
+#[test]
+fn a_callback_may_release_the_last_object() {
+    let Some(host) = build("release.c", C, "callback") else { return };
+    expect_ok(&host, &["callback"]);
+    expect_ok(&host, &["own_thread"]);
+}
+
+#[test]
+fn engines_come_and_go_on_many_threads() {
+    let Some(host) = build("release.c", C, "stress") else { return };
+    expect_ok(&host, &["stress"]);
+}
