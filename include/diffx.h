@@ -266,9 +266,12 @@ typedef struct dfx_job_options {
 } dfx_job_options;
 #define DFX_JOB_OPTIONS_INIT { (uint32_t)sizeof(dfx_job_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Bytes that a job with these options will take, before anything runs. dfx_job_start takes exactly so many (none for
- * the session if an earlier job of the same size left one), or fails with DFX_E_NO_MEMORY. Weights are taken when a
- * pipeline is created. */
+/* Bytes that a job with these options will take, before anything runs: its session, its results, and one batch of each
+ * preview. dfx_job_start takes exactly so many (none for the session if an earlier job of the same size left one), or
+ * fails with DFX_E_NO_MEMORY; running, saving and resuming take no more. Weights are taken when a pipeline is created,
+ * inputs are the host's (a resumed job reads them from its file), and dfx_job_preview makes a copy when it is asked.
+ * Beside them a process needs room for graphs, plans and lists: some 24 MB; a block of 1 MB or more is refused unless
+ * the system would have 4 MB left. */
 DFX_API dfx_status dfx_pipeline_plan(const dfx_pipeline *p, const dfx_job_options *opt,
                                      uint64_t *bytes, dfx_error *err);
 

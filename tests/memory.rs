@@ -3,32 +3,50 @@
 #[path = "support/model.rs"]
 mod model;
 
-use diffx::base::Status;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Pipeline};
+use diffx::base::{DType, Desc, Result, Status};
+use diffx::engine::recipe::Recipe;
+use diffx::engine::trainer::Trainer;
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
 use diffx::exec::Interrupt;
+use diffx::mem::Tensor;
+use diffx::mem::arena::HostAllocator;
 use diffx::sample::{Advance, Request};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts the allocations of each thread.
+/// Counts the allocations of each thread, and notes the largest.
 struct Counting;
 
-thread_local!(static COUNT: Cell<u64> = const { Cell::new(0) });
+thread_local! {
+    static COUNT: Cell<u64> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
+}
 
-fn count() {
+fn count(bytes: usize) {
     // a thread that is ending has no counter any more
     let _ = COUNT.try_with(|c| c.set(c.get() + 1));
+    if bytes != diffx::mem::arena::ROOM {
+        let _ = LARGEST.try_with(|c| c.set(c.get().max(bytes)));
+    }
 }
 
 // Safety: passes every call on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, l: Layout) -> *mut u8 {
-        count();
+        count(l.size());
         // Safety: the caller's promise.
         unsafe { System.alloc(l) }
+    }
+
+    unsafe fn alloc_zeroed(&self, l: Layout) -> *mut u8 {
+        count(l.size());
+        // Safety: the caller's promise.
+        unsafe { System.alloc_zeroed(l) }
     }
 
     unsafe fn dealloc(&self, p: *mut u8, l: Layout) {
@@ -37,7 +55,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn realloc(&self, p: *mut u8, l: Layout, n: usize) -> *mut u8 {
-        count();
+        count(n);
         // Safety: the caller's promise.
         unsafe { System.realloc(p, l, n) }
     }
@@ -83,6 +101,191 @@ fn what_was_planned_is_what_is_taken() {
         assert_eq!(budget.used(), 0, "everything came back");
     }
     std::fs::remove_file(path).unwrap();
+}
+
+/// What a host's allocator has given and not got back, and the most of it.
+#[derive(Default)]
+struct Given {
+    now: AtomicU64,
+    most: AtomicU64,
+}
+
+unsafe extern "C" fn give(user: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
+    // Safety: `user` is the Given of the test, which outlives its engine; the layout is asked for by the engine.
+    unsafe {
+        let given = &*user.cast::<Given>();
+        let now = given.now.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
+        given.most.fetch_max(now, Ordering::Relaxed);
+        System.alloc(Layout::from_size_align_unchecked(bytes, align)).cast()
+    }
+}
+
+unsafe extern "C" fn take(user: *mut c_void, p: *mut c_void, bytes: usize, align: usize) {
+    // Safety: as above; `p` came from `give` with this layout.
+    unsafe {
+        (*user.cast::<Given>()).now.fetch_sub(bytes as u64, Ordering::Relaxed);
+        System.dealloc(p.cast(), Layout::from_size_align_unchecked(bytes, align));
+    }
+}
+
+/// A model without a network, whose samples have 2^20 elements.
+fn wide(name: &str) -> std::path::PathBuf {
+    let path = model::temporary(name);
+    let mut manifest = model::manifest(&[1 << 20], "ve");
+    manifest.model = Setting::of("null");
+    model::save(&path, &manifest).unwrap();
+    path
+}
+
+/// Euler, two steps, batches of 4: a batch of state is 16 MB.
+const SHORT: &str = r#"{"sampler":"euler","steps":2,"batch":4}"#;
+
+/// The plan covers the session, all results and one batch of each preview. Inputs are the host's own; a preview handed
+/// out is a copy, taken when it is asked for.
+#[test]
+fn the_plan_is_all_that_a_whole_job_takes() {
+    let (path, saved) = (wide("whole.safetensors"), model::temporary("whole.saved"));
+    for preview in [0, 1] {
+        let given = Box::new(Given::default());
+        let user = std::ptr::from_ref(&*given).cast_mut().cast();
+        let allocator = Some(HostAllocator { user, alloc: give, free: take });
+        let engine =
+            Engine::new(Options { no_threads: true, allocator, ..Options::default() }).unwrap();
+        let model = OpenModel::open(&engine, path.to_str().unwrap(), "").unwrap();
+        let pipeline = Pipeline::new(&model, SHORT).unwrap();
+        let planned = pipeline.plan(6, 0, preview > 0).unwrap();
+        let before = given.now.load(Ordering::Relaxed);
+        LARGEST.with(|c| c.set(0));
+        let job = Job::start(&pipeline, options(6, preview)).unwrap();
+        assert_eq!(given.now.load(Ordering::Relaxed) - before, planned);
+        job.save(&saved).unwrap();
+        assert!(job.wait(Duration::from_secs(600)));
+        job.result("x").unwrap();
+        assert_eq!(given.most.load(Ordering::Relaxed) - before, planned, "previews {preview}");
+        drop(job);
+        let resumed = Job::resume(&pipeline, &saved).unwrap();
+        assert!(resumed.wait(Duration::from_secs(600)));
+        resumed.result("x").unwrap();
+        assert_eq!(given.most.load(Ordering::Relaxed) - before, planned, "resumed");
+        // nothing of the size of the data is taken behind the allocator's back: one sample has 4 MB
+        let largest = LARGEST.with(Cell::get);
+        assert!(largest < 1 << 20, "{largest} bytes at once");
+        drop((resumed, pipeline, model, engine));
+        assert_eq!(given.now.load(Ordering::Relaxed), 0);
+    }
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(saved).unwrap();
+}
+
+/// One piece of work, by name. Returns the most memory of its budget.
+fn work(kind: &str, before: impl FnOnce()) -> Result<u64> {
+    let engine = Engine::new(Options { no_threads: true, ..Options::default() })?;
+    let name = |end: &str| model::temporary(&format!("limit-{kind}.{end}"));
+    match kind {
+        "job" => {
+            let (path, saved) = (wide("limit-job.safetensors"), name("saved"));
+            let model = OpenModel::open(&engine, path.to_str().unwrap(), "")?;
+            let pipeline = Pipeline::new(&model, SHORT)?;
+            before();
+            let job = Job::start(&pipeline, options(6, 1))?;
+            job.save(&saved)?;
+            assert!(job.wait(Duration::from_secs(600)));
+            job.result("x")?;
+            drop(job);
+            Job::resume(&pipeline, &saved)?;
+        }
+        "simulate" => {
+            before();
+            let dims = Desc::new(DType::F32, &[1 << 22])?;
+            let x0 = Tensor::new(dims, engine.budget())?;
+            let process = Setting::of("ve");
+            let times = [0.5, 1.0];
+            engine.simulate(&Paths {
+                process: &process,
+                x0: &x0,
+                per_sample: false,
+                times: &times,
+                n_samples: 1,
+                seed: 1,
+                first_sample: 0,
+            })?;
+        }
+        _ => {
+            let data = name("csv");
+            let rows: String = (0..200).map(|i| format!("{}\n", 10 + i % 7)).collect();
+            std::fs::write(&data, "v\n".to_owned() + &rows).unwrap();
+            let recipe = serde_json::json!({
+                "data": {"path": data, "window": 4},
+                "model": {"id": "mlp", "config": {"width": 1024, "depth": 4}},
+                "process": "ve", "steps": 3, "batch": 4,
+            });
+            let recipe = Recipe::parse(&recipe.to_string())?;
+            before();
+            let mut trainer = Trainer::new(&engine, recipe)?;
+            trainer.advance(&mut || Interrupt::Continue)?;
+            trainer.save_checkpoint(&name("saved"))?;
+            trainer.save(&name("model"))?;
+            trainer.resume(&name("saved"))?;
+        }
+    }
+    Ok(engine.budget().peak())
+}
+
+/// What a process needs beside the tensors of its budget: graphs, plans, lists, names, and the 4 MB that a large block
+/// leaves free.
+const BESIDE: u64 = 24 << 20;
+
+const LIMIT: &str = "DIFFX_TEST_LIMIT";
+
+/// In a process of its own: sets the limit of `DIFFX_TEST_LIMIT` (kind and bytes), works, and exits with 0 or 42.
+#[test]
+#[ignore = "the child of the next test"]
+fn under_a_limit() {
+    let Ok(limit) = std::env::var(LIMIT) else { return };
+    let (kind, bytes) = limit.split_once(' ').unwrap();
+    let bytes: u64 = bytes.parse().unwrap();
+    let set = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        // Safety: asks the system for numbers and gives it numbers.
+        unsafe {
+            let now = pages * libc::sysconf(libc::_SC_PAGESIZE) as u64;
+            let limit = libc::rlimit { rlim_cur: now + bytes, rlim_max: now + bytes };
+            assert_eq!(libc::setrlimit(libc::RLIMIT_AS, &raw const limit), 0);
+        }
+    };
+    let out = work(kind, set);
+    for end in ["safetensors", "saved", "csv", "model"] {
+        let _ = std::fs::remove_file(model::temporary(&format!("limit-{kind}.{end}")));
+    }
+    match out {
+        Ok(_) => std::process::exit(0),
+        Err(e) if e.status == Status::NoMemory => std::process::exit(42),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_limit_of_the_system_is_a_status_and_never_an_abort() {
+    for kind in ["job", "simulate", "train"] {
+        let need = work(kind, || ()).unwrap();
+        let mut seen = [0, 0];
+        for eighth in 4..=16 {
+            let limit = need / 8 * eighth;
+            let out = std::process::Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", "under_a_limit", "--ignored", "--nocapture"])
+                .env(LIMIT, format!("{kind} {limit}"))
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&out.stderr);
+            let code = out.status.code();
+            assert!(matches!(code, Some(0 | 42)), "{kind}, {limit} of {need}: {code:?} {text}");
+            assert!(code == Some(0) || limit < need + BESIDE, "{kind}: {limit} is enough");
+            seen[usize::from(code != Some(0))] += 1;
+        }
+        assert!(seen[0] > 0 && seen[1] > 0, "{kind}, {need} bytes: {seen:?}");
+    }
 }
 
 #[test]

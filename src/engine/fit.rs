@@ -4,6 +4,7 @@
 
 use crate::bail;
 use crate::base::Result;
+use crate::mem::reserved;
 
 /// Smallest dimension of a Bessel process we set ourselves: below 1 the exact draw needs the Poisson route.
 const MIN_DELTA: f64 = 1.0;
@@ -42,11 +43,13 @@ pub(super) fn fit(id: &str, series: &[f64], ordered: bool) -> Result<Vec<(&'stat
             vec![("delta", (2.0 * m.mean * m.mean / m.variance).clamp(MIN_DELTA, MAX_DELTA))]
         }
         "gbm" => {
-            let logs: Vec<f64> = positive(short, series)?.iter().map(|v| v.ln()).collect();
+            let known = positive(short, series)?;
+            let mut logs = reserved(known.len(), "the logarithms of a series")?;
+            logs.extend(known.iter().map(|v| v.ln()));
             let mut out = vec![("reference", Moments::of(&logs)?.mean.exp())];
             if ordered {
-                let steps: Vec<f64> =
-                    logs.iter().zip(logs.iter().skip(1)).map(|(a, b)| b - a).collect();
+                let mut steps = reserved(logs.len(), "the steps of a series")?;
+                steps.extend(logs.windows(2).map(|w| w[1] - w[0]));
                 out.push(("sigma", Moments::of(&steps)?.variance.sqrt()));
             }
             out

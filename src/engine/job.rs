@@ -6,7 +6,7 @@
 use super::pipeline::Pipeline;
 use super::{lock, pump, saved};
 use crate::bail;
-use crate::base::{Desc, Error, Result, Status};
+use crate::base::{Error, Result, Status};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
 use crate::sample::{Advance, Replay, Request, Rows};
@@ -64,6 +64,7 @@ pub struct Job {
     pub(super) rows: Arc<Rows>,
     replay: Mutex<Option<Replay>>,
     shared: Mutex<Shared>,
+    shown: Mutex<Shown>,
     changed: Condvar,
     cancel: AtomicBool,
     /// How many callers want the replay between two plans.
@@ -85,9 +86,12 @@ struct Shared {
     elapsed: Option<Duration>,
     error: Option<Error>,
     results: Vec<(String, Arc<Tensor>)>,
-    /// The newest preview, and whether there is one.
-    preview: Vec<(String, Desc, Vec<u8>)>,
-    shown: bool,
+}
+
+/// The newest preview of each component, and whether there is one.
+struct Shown {
+    tensors: Vec<(String, Tensor)>,
+    any: bool,
 }
 
 impl Job {
@@ -125,8 +129,10 @@ impl Job {
             conds: std::mem::take(&mut options.inputs),
         };
         replay.begin(&rows, request, &pipeline.nulls(), pipeline.engine.budget())?;
-        let preview = replay.preview().map(|(n, d, b)| (n.to_owned(), d, vec![0; b.len()]));
-        let preview = preview.collect();
+        let previews = replay.program.previews().iter();
+        let previews =
+            previews.map(|(n, b)| Ok((n.clone(), Tensor::new(b.desc, pipeline.engine.budget())?)));
+        let shown = Shown { tensors: previews.collect::<Result<_>>()?, any: false };
         let n_steps = replay.progress().1 as u64;
         Ok(Arc::new(Self {
             pipeline: Arc::clone(pipeline),
@@ -141,9 +147,8 @@ impl Job {
                 elapsed: None,
                 error: None,
                 results: Vec::new(),
-                preview,
-                shown: false,
             }),
+            shown: Mutex::new(shown),
             changed: Condvar::new(),
             cancel: AtomicBool::new(false),
             hold: AtomicUsize::new(0),
@@ -241,13 +246,12 @@ impl Job {
         lock(&self.shared).results.clone()
     }
 
-    /// The newest preview of a component: one batch.
+    /// A copy of the newest preview of a component: one batch.
     pub fn preview(&self, name: &str) -> Result<Tensor> {
-        let shared = lock(&self.shared);
-        let found = shared.preview.iter().find(|(n, _, _)| n == name);
-        match found {
-            Some((_, desc, bytes)) if shared.shown => {
-                Tensor::from_bytes(*desc, bytes, self.pipeline.engine.budget())
+        let shown = lock(&self.shown);
+        match shown.tensors.iter().find(|(n, _)| n == name) {
+            Some((_, t)) if shown.any => {
+                Tensor::from_bytes(t.desc(), t.bytes(), self.pipeline.engine.budget())
             }
             Some(_) => bail!(State, "there is no preview yet"),
             None => bail!(NotFound, "no preview of {name:?}: was the job started with previews?"),
@@ -298,11 +302,14 @@ impl Job {
             if interrupt() == Interrupt::Pause {
                 return false;
             }
-            match replay.advance(&mut interrupt) {
+            let did = match replay.advance(&mut interrupt) {
+                Ok(Advance::Preview) => self.show(replay).map(|()| Advance::Preview),
+                other => other,
+            };
+            match did {
                 Ok(Advance::Paused) => return false,
                 Ok(Advance::Done) => break,
-                Ok(Advance::Preview) => self.show(replay),
-                Ok(Advance::Stage | Advance::Row) => {}
+                Ok(Advance::Stage | Advance::Row | Advance::Preview) => {}
                 Err(e) => {
                     let cancelled = e.status == Status::Cancelled;
                     let state = if cancelled { State::Cancelled } else { State::Failed };
@@ -359,11 +366,12 @@ impl Job {
         f(&mut lock(&self.shared));
     }
 
-    fn show(&self, replay: &mut Replay) {
-        let mut shared = lock(&self.shared);
-        for ((_, _, front), (_, _, back)) in shared.preview.iter_mut().zip(replay.preview()) {
-            std::mem::swap(front, back);
+    fn show(&self, replay: &Replay) -> Result<()> {
+        let mut shown = lock(&self.shown);
+        for (c, (_, tensor)) in shown.tensors.iter_mut().enumerate() {
+            replay.read_preview(c, tensor.bytes_mut())?;
         }
-        shared.shown = true;
+        shown.any = true;
+        Ok(())
     }
 }

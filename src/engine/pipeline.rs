@@ -191,7 +191,8 @@ impl Pipeline {
         Ok(Arc::new(pipeline))
     }
 
-    /// Bytes a job of `n_samples` will take: its session and its results. Weights are in the model's account.
+    /// Bytes a job of `n_samples` will take: its session, its results, and one batch of each preview. Weights are in
+    /// the model's account, inputs in the host's.
     pub fn plan(&self, n_samples: usize, n_steps: u32, preview: bool) -> Result<u64> {
         let rows = self.rows(n_steps)?;
         let (program, session) = self.build(&rows, self.batch_for(n_samples)?, preview)?;
@@ -200,7 +201,9 @@ impl Pipeline {
             let per_sample = (b.desc.bytes() / program.batch) as u64;
             results = results.saturating_add(per_sample.saturating_mul(n_samples as u64));
         }
-        Ok(session.bytes().saturating_add(results))
+        let previews = program.previews().iter().map(|(_, b)| b.desc.bytes() as u64);
+        let previews = previews.fold(0, u64::saturating_add);
+        Ok(session.bytes().saturating_add(results).saturating_add(previews))
     }
 
     /// The row table of `n_steps` steps; 0 = the pipeline's own number.

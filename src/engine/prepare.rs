@@ -8,7 +8,7 @@ use super::setting::Setting;
 use super::{Engine, complete};
 use crate::base::{DType, Desc, Result};
 use crate::exec::{Interrupt, RunKey, SessionBuilder};
-use crate::mem::Tensor;
+use crate::mem::{Tensor, reserved};
 use crate::plugin::Kind;
 use crate::sample::build::{Network, Parts};
 use crate::sample::{Build, Component, ProcessFn, Space, Stats};
@@ -139,7 +139,7 @@ fn sampled(tables: &Tables, name: &str) -> Result<Vec<f64>> {
     let column = Column::fit(name, table, Desc::new(DType::F32, &table.dims()[1..])?)?; // has rows
     let n = column.len();
     let rows = (MOST_MEASURED / width.max(1)).clamp(1, n.max(1)).min(n);
-    let mut out = Vec::with_capacity(rows * width);
+    let mut out = reserved(rows.saturating_mul(width), "the values that are measured")?;
     for k in 0..rows {
         out.extend(column.floats(k * n / rows)?.iter().map(|v| f64::from(*v)));
     }

@@ -4,9 +4,9 @@ use super::job::{Job, JobOptions};
 use super::pipeline::Pipeline;
 use super::strict;
 use crate::bail;
-use crate::base::Result;
+use crate::base::{Desc, Result};
 use crate::sample::{At, Replay, Rows};
-use crate::weights::{self, Out, SafeTensors};
+use crate::weights::{self, SafeTensors};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -35,16 +35,15 @@ pub(super) fn write(job: &Job, replay: &mut Replay, path: &Path) -> Result<()> {
     });
     let given = replay.inputs();
     let inputs: Vec<String> = given.iter().map(|(n, _)| format!("input.{n}")).collect();
-    let mut tensors: Vec<Out<'_>> = snapshot
-        .tensors
-        .iter()
-        .map(|(name, desc, bytes)| Out { name, desc: *desc, bytes })
-        .collect();
-    for (name, (_, t)) in inputs.iter().zip(given) {
-        tensors.push(Out { name, desc: t.desc(), bytes: t.bytes() });
-    }
+    let mut tensors: Vec<(&str, Desc)> =
+        snapshot.tensors.iter().map(|(name, desc)| (name.as_str(), *desc)).collect();
+    let own = tensors.len();
+    tensors.extend(inputs.iter().zip(given).map(|(n, (_, t))| (n.as_str(), t.desc())));
     let metadata = BTreeMap::from([(KEY.to_owned(), meta.to_string())]);
-    weights::write(path, &metadata, &tensors)
+    weights::write_pieces(path, &metadata, &tensors, &mut |i, put| match i.checked_sub(own) {
+        None => replay.show_saved(i, put),
+        Some(input) => put(given.get(input).map_or(&[], |(_, t)| t.bytes())),
+    })
 }
 
 /// A saved job, open.
@@ -54,7 +53,6 @@ pub(super) struct Saved {
     fingerprint: String,
     batch: usize,
     at: At,
-    pipeline: Arc<Pipeline>,
 }
 
 impl Saved {
@@ -94,7 +92,7 @@ impl Saved {
             }
         }
         let options = JobOptions { seed, first_sample, n_samples, n_steps, preview_every, inputs };
-        Ok(Self { file, options, fingerprint, batch, at, pipeline: Arc::clone(pipeline) })
+        Ok(Self { file, options, fingerprint, batch, at })
     }
 
     /// The pipeline is set up as it was when the job was saved.
@@ -110,13 +108,8 @@ impl Saved {
     }
 
     pub(super) fn restore(&self, replay: &mut Replay) -> Result<()> {
-        let budget = self.pipeline.engine.budget();
-        replay.restore(self.batch, self.at, &mut |name, want| {
-            let tensor = self.file.tensor(name, budget)?;
-            if tensor.desc() != want {
-                bail!(Format, "{}: {name} is {}, want {want}", self.file.label(), tensor.desc());
-            }
-            Ok(tensor.bytes().to_vec())
+        replay.restore(self.batch, self.at, &mut |name, want, at, out| {
+            self.file.read_part(name, want, at, out)
         })
     }
 }

@@ -7,7 +7,7 @@ use crate::exec::Interrupt;
 use crate::mem::Tensor;
 use crate::plugin::Kind;
 use crate::sample::{Component, Parts, Simulation, Space, Stats};
-use crate::weights::convert::to_f64;
+use crate::weights::convert::converted;
 
 /// What to simulate.
 pub struct Paths<'a> {
@@ -37,8 +37,14 @@ impl Engine {
         if !matches!(p.x0.desc().dtype, DType::F32 | DType::F64) {
             bail!(Invalid, "x0 is {}, want f32 or f64", p.x0.desc());
         }
-        let start = to_f64(p.x0)?;
-        let x0 = Tensor::from_f64(p.x0.dims(), &start, self.budget())?;
+        let wide; // f64 already is used where it is
+        let x0 = match p.x0.desc().dtype {
+            DType::F64 => p.x0,
+            _ => {
+                wide = converted(p.x0, DType::F64, self.budget())?;
+                &wide
+            }
+        };
         let process = self.process(&self.resolve(Kind::Process, p.process)?)?;
         let component = Component {
             name: "x".into(),
@@ -48,7 +54,7 @@ impl Engine {
             classes: 0,
         };
         let info = process.info(&Stats::default())?;
-        if info.positive && start.iter().any(|x| !(*x > 0.0 && x.is_finite())) {
+        if info.positive && x0.elements::<f64>()?.iter().any(|x| !(*x > 0.0 && x.is_finite())) {
             bail!(Invalid, "process {} lives on positive numbers, x0 has others", p.process.id);
         }
         let parts = Parts {
@@ -63,7 +69,7 @@ impl Engine {
         };
         let paths = Simulation {
             parts: &parts,
-            x0: &x0,
+            x0,
             times: p.times,
             n_samples: p.n_samples,
             seed: p.seed,

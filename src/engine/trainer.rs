@@ -6,12 +6,13 @@ use super::manifest::{self, Manifest};
 use super::prepare::{Prepared, prepare};
 use super::recipe::Recipe;
 use crate::bail;
-use crate::base::Result;
+use crate::base::{Desc, Result};
 use crate::exec::Interrupt;
+use crate::exec::session::PIECE;
 use crate::mem::Tensor;
 use crate::train::data::Read;
 use crate::train::{Dataset, Report, Training};
-use crate::weights::{Out, convert, write};
+use crate::weights::{convert, write_pieces};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -22,7 +23,6 @@ const HELD_OUT_ROUNDS: u32 = 8;
 
 /// A training of one model on the data of a recipe.
 pub struct Trainer {
-    engine: Arc<Engine>,
     recipe: Recipe,
     manifest: Manifest,
     training: Training,
@@ -62,7 +62,6 @@ impl Trainer {
         )?;
         training.describe(&settled(&manifest, &recipe));
         Ok(Self {
-            engine: Arc::clone(engine),
             recipe,
             manifest,
             training,
@@ -122,17 +121,23 @@ impl Trainer {
 
     /// Writes the model: averaged weights in the type of the recipe.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let budget = self.engine.budget();
-        let mut tensors = Vec::new();
-        for (name, desc, bytes) in self.training.weights(true)? {
-            let tensor = Tensor::from_bytes(desc, &bytes, budget)?;
-            tensors.push((name, convert::convert(tensor, self.recipe.dtype, budget)?));
-        }
-        let out: Vec<Out<'_>> = tensors
-            .iter()
-            .map(|(name, t)| Out { name, desc: t.desc(), bytes: t.bytes() })
-            .collect();
-        write(path, &self.metadata(), &out)
+        let to = self.recipe.dtype;
+        let masters: Vec<(&str, Desc)> = self.training.listed().collect();
+        let out: Vec<(&str, Desc)> =
+            masters.iter().map(|(n, d)| (*n, Desc { dtype: to, shape: d.shape })).collect();
+        let mut narrow = [0; 2 * PIECE]; // or wide: f64 of f32
+        write_pieces(path, &self.metadata(), &out, &mut |i, put| {
+            let Some((name, desc)) = masters.get(i) else { bail!(Internal, "no weight {i}") };
+            let from = desc.dtype;
+            if !convert::converts(from, to) {
+                bail!(Unsupported, "{name} is {from}, which cannot become {to}");
+            }
+            self.training.show(i, true, &mut |piece| {
+                let out = &mut narrow[..piece.len() / from.bytes() * to.bytes()];
+                convert::elements(piece, from, to, out);
+                put(out)
+            })
+        })
     }
 
     fn metadata(&self) -> BTreeMap<String, String> {

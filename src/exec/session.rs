@@ -15,6 +15,9 @@ use crate::mem::{Budget, Tensor};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Bytes that are moved at a time where a buffer is filled or shown: a multiple of every element, small on a stack.
+pub const PIECE: usize = 1 << 14;
+
 /// A persistent buffer of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BufferId(pub u32);
@@ -284,6 +287,46 @@ impl Session {
         self.memory.read(offset, bytes)
     }
 
+    /// Copies host bytes into a part of a buffer, from byte `at` on.
+    pub fn write_at(&mut self, buffer: BufferId, at: usize, bytes: &[u8]) -> Result<()> {
+        let offset = self.locate_part(buffer, at, bytes.len())?;
+        self.memory.write(offset, bytes)
+    }
+
+    /// Copies a part of a buffer, from byte `at` on, to host bytes.
+    pub fn read_at(&self, buffer: BufferId, at: usize, bytes: &mut [u8]) -> Result<()> {
+        let offset = self.locate_part(buffer, at, bytes.len())?;
+        self.memory.read(offset, bytes)
+    }
+
+    /// Fills a buffer piece by piece: `from` gets the byte where a piece begins, and the piece. Takes no memory.
+    pub fn fill(
+        &mut self,
+        buffer: BufferId,
+        from: &mut dyn FnMut(usize, &mut [u8]) -> Result<()>,
+    ) -> Result<()> {
+        let n = self.desc(buffer)?.bytes();
+        let mut piece = [0; PIECE];
+        for at in (0..n).step_by(PIECE) {
+            let part = &mut piece[..PIECE.min(n - at)];
+            from(at, part)?;
+            self.write_at(buffer, at, part)?;
+        }
+        Ok(())
+    }
+
+    /// Shows a buffer piece by piece, from its start to its end. Takes no memory.
+    pub fn show(&self, buffer: BufferId, to: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let n = self.desc(buffer)?.bytes();
+        let mut piece = [0; PIECE];
+        for at in (0..n).step_by(PIECE) {
+            let part = &mut piece[..PIECE.min(n - at)];
+            self.read_at(buffer, at, part)?;
+            to(part)?;
+        }
+        Ok(())
+    }
+
     /// Type and shape of a buffer.
     pub fn desc(&self, buffer: BufferId) -> Result<Desc> {
         match self.buffers.get(buffer.0 as usize) {
@@ -356,5 +399,13 @@ impl Session {
             bail!(Invalid, "buffer {}: is {want} bytes, given {len}", buffer.name);
         }
         Ok(buffer.offset)
+    }
+
+    fn locate_part(&self, id: BufferId, at: usize, len: usize) -> Result<usize> {
+        let size = self.desc(id)?.bytes();
+        if at.checked_add(len).is_none_or(|end| end > size) {
+            bail!(Invalid, "buffer {}: has {size} bytes, want {len} from {at} on", id.0);
+        }
+        Ok(self.locate(id, size)? + at)
     }
 }

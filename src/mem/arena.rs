@@ -11,6 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Every block starts at a multiple of this: a cache line, and the width of the widest vector load.
 pub const ALIGN: usize = 64;
 
+/// A block this large is given back, and refused, unless `ROOM` bytes are left beside it: names, lists and errors are
+/// taken from what is left, and where the system refuses those a program ends.
+const LARGE: usize = 1 << 20;
+pub const ROOM: usize = 4 << 20;
+
 /// The host's allocator of `diffx.h`.
 #[derive(Debug, Clone, Copy)]
 pub struct HostAllocator {
@@ -92,6 +97,35 @@ impl Budget {
     }
 }
 
+/// Zeros, for what is sized by data and yet no block of a budget.
+pub fn zeros(len: usize, what: &str) -> Result<Vec<u8>> {
+    let mut out = reserved(len, what)?;
+    out.resize(len, 0);
+    Ok(out)
+}
+
+/// An empty list with room for `len` items, for what is sized by data and yet no block of a budget.
+pub fn reserved<T>(len: usize, what: &str) -> Result<Vec<T>> {
+    let mut out = Vec::new();
+    match out.try_reserve_exact(len) {
+        Ok(()) => Ok(out),
+        Err(_) => bail!(NoMemory, "{what} needs room for {len} items, the system has none left"),
+    }
+}
+
+fn is_room_left() -> bool {
+    let Ok(layout) = Layout::array::<u8>(ROOM) else { return false };
+    // Safety: the layout has a size, and what was taken with it is given back with it; the box hides from the compiler
+    // that nobody looks at it, or it would not be taken.
+    unsafe {
+        let p = std::hint::black_box(std::alloc::alloc(layout));
+        if !p.is_null() {
+            std::alloc::dealloc(p, layout);
+        }
+        !p.is_null()
+    }
+}
+
 /// A zeroed block of bytes aligned to [`ALIGN`], returned to its budget on drop.
 #[derive(Debug)]
 pub struct Block {
@@ -135,13 +169,15 @@ impl Block {
                 }
             }
         };
-        match NonNull::new(raw) {
-            Some(ptr) => Ok(Self { ptr, len, budget: Arc::clone(budget) }),
-            None => {
-                budget.give(len as u64);
-                bail!(NoMemory, "{what} needs {len} bytes, the system has none left");
-            }
+        let Some(ptr) = NonNull::new(raw) else {
+            budget.give(len as u64);
+            bail!(NoMemory, "{what} needs {len} bytes, the system has none left");
+        };
+        let block = Self { ptr, len, budget: Arc::clone(budget) };
+        if len >= LARGE && !is_room_left() {
+            bail!(NoMemory, "{what} needs {len} bytes, the system would have none left");
         }
+        Ok(block)
     }
 
     pub fn len(&self) -> usize {

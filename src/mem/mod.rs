@@ -5,5 +5,5 @@ pub mod arena;
 pub mod dlpack;
 pub mod tensor;
 
-pub use arena::{ALIGN, Block, Budget};
+pub use arena::{ALIGN, Block, Budget, reserved, zeros};
 pub use tensor::Tensor;

@@ -158,6 +158,11 @@ impl Program {
         self.buffer(&stage::state(self.components.get(c)?))
     }
 
+    /// Previews: name and one batch of it; none unless the program was made with previews.
+    pub fn previews(&self) -> &[(String, Named)] {
+        &self.previews
+    }
+
     /// Results: name and one batch of it.
     pub fn results(&self) -> &[(String, Named)] {
         &self.results

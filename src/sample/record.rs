@@ -4,6 +4,7 @@ use super::replay::{Advance, Replay};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::Interrupt;
+use crate::mem::zeros;
 
 /// States of one batch at every level it passed through.
 #[derive(Debug, Clone)]
@@ -27,7 +28,8 @@ impl Trajectory {
             let Some(b) = replay.program.state(c) else {
                 bail!(Internal, "component {c} has no state");
             };
-            states.push((b.desc, vec![0; b.desc.bytes() * (rows.len() + 1)]));
+            let bytes = b.desc.bytes().saturating_mul(rows.len() + 1);
+            states.push((b.desc, zeros(bytes, "a trajectory")?));
         }
         Ok(Self { states, levels: rows.levels.clone(), taken: 0 })
     }

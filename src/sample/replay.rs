@@ -9,7 +9,7 @@ use super::rows::Rows;
 use super::stage;
 use crate::bail;
 use crate::base::philox::MAX_ELEM;
-use crate::base::{Desc, Result};
+use crate::base::{DType, Desc, Result};
 use crate::exec::{BufferId, Interrupt, PlanId, RunKey, Session};
 use crate::mem::{Budget, Tensor};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use std::sync::Arc;
 const FINISH_STEP: u32 = u32::MAX;
 
 /// Most iterations of one batch under control, where samples may stay at a row.
-const MAX_ITERATIONS: usize = 1 << 20;
+pub(super) const MAX_ITERATIONS: usize = 1 << 20;
 
 /// What to sample.
 #[derive(Debug, Clone)]
@@ -68,9 +68,7 @@ pub struct Replay {
     /// Which batch of the range.
     pub(super) batch: usize,
     entered: bool,
-    staging: Vec<u8>,
     pub(super) results: Vec<(String, Tensor)>,
-    preview: Vec<Vec<u8>>,
     conds: Vec<CondSource>,
     /// The plan of each form of the rows.
     steps: Vec<PlanId>,
@@ -95,9 +93,7 @@ impl Replay {
             table: id(stage::TABLE),
             row: id(stage::ROW),
             live: id(stage::LIVE),
-            staging: Vec::new(),
             results: Vec::new(),
-            preview: Vec::new(),
             conds: Vec::new(),
             steps: Vec::new(),
             rows: Arc::new(Rows::none()),
@@ -155,9 +151,6 @@ impl Replay {
             self.results
                 .push((name.clone(), Tensor::new(Desc::new(b.desc.dtype, &dims)?, budget)?));
         }
-        self.preview = p.previews.iter().map(|(_, b)| vec![0; b.desc.bytes()]).collect();
-        let most = p.buffers.iter().map(|b| b.desc.bytes()).max().unwrap_or(0);
-        self.staging = vec![0; most];
         self.rows = Arc::clone(rows);
         self.request = request;
         self.at = if self.request.n_samples == 0 { At::Done } else { At::Start };
@@ -235,10 +228,12 @@ impl Replay {
         spread.map(|(t, _)| t).chain(given).collect()
     }
 
-    /// Descriptors and bytes of the newest preview: one batch, first id `preview_first`.
-    pub fn preview(&mut self) -> impl Iterator<Item = (&str, Desc, &mut Vec<u8>)> {
-        let previews = self.program.previews.iter();
-        previews.zip(&mut self.preview).map(|((n, b), bytes)| (n.as_str(), b.desc, bytes))
+    /// Copies preview `c` of [`Program::previews`]: one batch, as the last preview left it.
+    pub fn read_preview(&self, c: usize, bytes: &mut [u8]) -> Result<()> {
+        match self.program.previews.get(c) {
+            Some((_, b)) => self.session.read(b.id, bytes),
+            None => bail!(Invalid, "preview {c} does not exist"),
+        }
     }
 
     /// First sample id of the batch under way.
@@ -319,9 +314,6 @@ impl Replay {
                 Ok(Advance::Row)
             }
             At::Preview(next) => {
-                for ((_, b), bytes) in self.program.previews.iter().zip(&mut self.preview) {
-                    self.session.read(b.id, bytes)?;
-                }
                 self.at = self.after_row(next)?;
                 Ok(Advance::Preview)
             }
@@ -360,20 +352,22 @@ impl Replay {
         let first = self.batch * self.program.batch;
         for cond in &self.conds {
             let per_sample = cond.desc.bytes() / self.program.batch;
-            let bytes = &mut self.staging[..cond.desc.bytes()];
-            match &cond.value {
-                None => fill(bytes, cond.desc, cond.null),
-                Some((t, each)) => {
-                    for (r, part) in bytes.chunks_exact_mut(per_sample.max(1)).enumerate() {
-                        let at = match each {
-                            true => (first + r).min(self.request.n_samples - 1) * per_sample,
-                            false => 0,
-                        };
-                        part.copy_from_slice(&t.bytes()[at..at + per_sample]);
-                    }
-                }
+            let Some((t, each)) = &cond.value else {
+                let (one, size) = element(cond.desc.dtype, cond.null);
+                self.session.fill(cond.buffer, &mut |_, piece| {
+                    piece.chunks_exact_mut(size).for_each(|p| p.copy_from_slice(&one[..size]));
+                    Ok(())
+                })?;
+                continue;
+            };
+            for r in 0..self.program.batch {
+                let at = match each {
+                    true => (first + r).min(self.request.n_samples - 1) * per_sample,
+                    false => 0,
+                };
+                let row = &t.bytes()[at..at + per_sample]; // `spread` has checked the shape
+                self.session.write_at(cond.buffer, r * per_sample, row)?;
             }
-            self.session.write(cond.buffer, bytes)?;
         }
         Ok(())
     }
@@ -383,10 +377,8 @@ impl Replay {
         let n = self.program.batch.min(self.request.n_samples - first);
         for ((_, b), (_, tensor)) in self.program.results.iter().zip(&mut self.results) {
             let per_sample = b.desc.bytes() / self.program.batch;
-            let staging = &mut self.staging[..b.desc.bytes()];
-            self.session.read(b.id, staging)?;
-            tensor.bytes_mut()[first * per_sample..(first + n) * per_sample]
-                .copy_from_slice(&staging[..n * per_sample]);
+            let rows = &mut tensor.bytes_mut()[first * per_sample..(first + n) * per_sample];
+            self.session.read_at(b.id, 0, rows)?;
         }
         Ok(())
     }
@@ -432,12 +424,11 @@ fn spread(name: &str, t: &Tensor, batch: Desc, n_samples: usize) -> Result<bool>
     Ok(each)
 }
 
-/// Every element is `value`.
-fn fill(bytes: &mut [u8], desc: Desc, value: f64) {
-    use crate::base::DType;
-    let mut put =
-        |one: &[u8]| bytes.chunks_exact_mut(one.len()).for_each(|p| p.copy_from_slice(one));
-    match desc.dtype {
+/// The bytes of one element of `value`, and how many they are.
+fn element(dtype: DType, value: f64) -> ([u8; 8], usize) {
+    let mut out = [0; 8];
+    let mut put = |one: &[u8]| out[..one.len()].copy_from_slice(one);
+    match dtype {
         DType::F32 => put(&(value as f32).to_ne_bytes()),
         DType::F64 => put(&value.to_ne_bytes()),
         DType::I32 => put(&(value as i32).to_ne_bytes()),
@@ -446,4 +437,5 @@ fn fill(bytes: &mut [u8], desc: Desc, value: f64) {
         DType::F16 => put(&half::f16::from_f64(value).to_ne_bytes()),
         DType::BF16 => put(&half::bf16::from_f64(value).to_ne_bytes()),
     }
+    (out, dtype.bytes())
 }

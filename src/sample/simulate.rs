@@ -55,25 +55,25 @@ impl Simulation<'_> {
         let step = session.plan(&step, &[w, level], &[(w_next, w), (x_next, x)], &[])?;
         let mut session = session.allocate(budget)?;
 
-        let mut bytes = vec![0u8; state.bytes()];
+        if state.bytes() == 0 {
+            return Ok(out); // samples without elements: nothing to draw, however many there are
+        }
         for first in (0..self.n_samples).step_by(batch) {
             let n = batch.min(self.n_samples - first);
-            for (r, part) in bytes.chunks_exact_mut(per_sample.max(1)).enumerate() {
+            for r in 0..batch {
                 let at = if each { (first + r).min(self.n_samples - 1) * per_sample } else { 0 };
-                part.copy_from_slice(&self.x0.bytes()[at..at + per_sample]);
+                session.write_at(x, r * per_sample, &self.x0.bytes()[at..at + per_sample])?;
             }
-            session.write(x, &bytes)?;
             let first_sample = self.first_sample + first as u64;
             let key = |step: u32| RunKey { seed: self.seed, step, first_sample };
             while !session.run(encode, key(0), interrupt)? {}
             for (k, pair) in std::iter::once(&0.0).chain(&sigmas).zip(&sigmas).enumerate() {
                 session.write(level, &self.pair(*pair.0, *pair.1))?;
                 while !session.run(step, key(k as u32 + 1), interrupt)? {}
-                session.read(x, &mut bytes)?;
                 for r in 0..n {
                     let at = ((first + r) * sigmas.len() + k) * per_sample;
-                    out.bytes_mut()[at..at + per_sample]
-                        .copy_from_slice(&bytes[r * per_sample..(r + 1) * per_sample]);
+                    let to = &mut out.bytes_mut()[at..at + per_sample];
+                    session.read_at(x, r * per_sample, to)?;
                 }
             }
         }

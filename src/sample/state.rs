@@ -1,17 +1,17 @@
 //! What a run is made of between two plans: enough to stop, write it down, and go on elsewhere with the same bits.
 
-use super::replay::{At, Replay};
+use super::replay::{At, MAX_ITERATIONS, Replay};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::Interrupt;
 
-/// Where a run stands and every tensor it owns.
+/// Where a run stands and which tensors it owns; their bytes stay where they are.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     pub batch: usize,
     pub at: At,
     /// Persistent buffers under their names, finished results as `result.NAME`.
-    pub tensors: Vec<(String, Desc, Vec<u8>)>,
+    pub tensors: Vec<(String, Desc)>,
 }
 
 impl At {
@@ -40,34 +40,40 @@ impl At {
 }
 
 impl Replay {
-    /// Copies the run as it stands. A plan under way is finished first: inside it some buffers are old, others new.
+    /// The run as it stands. A plan under way is finished first: inside it some buffers are old, others new.
     pub fn save(&mut self) -> Result<Snapshot> {
         while self.session.is_paused() {
             self.advance(&mut || Interrupt::Continue)?;
         }
         let mut tensors = Vec::new();
-        for b in self.program.persistent() {
-            let mut bytes = vec![0; b.desc.bytes()];
-            self.session.read(b.id, &mut bytes)?;
-            tensors.push((b.name.clone(), b.desc, bytes));
-        }
-        for (name, t) in &self.results {
-            tensors.push((format!("result.{name}"), t.desc(), t.bytes().to_vec()));
-        }
+        tensors.extend(self.program.persistent().map(|b| (b.name.clone(), b.desc)));
+        tensors.extend(self.results.iter().map(|(name, t)| (format!("result.{name}"), t.desc())));
         Ok(Snapshot { batch: self.batch, at: self.at, tensors })
     }
 
-    /// Puts a saved run back. `begin` was called with the same rows and request; `find` gives tensors by name.
+    /// Shows the bytes of tensor `i` of the snapshot just taken, piece by piece.
+    pub fn show_saved(&self, i: usize, to: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        if let Some(b) = self.program.persistent().nth(i) {
+            return self.session.show(b.id, to);
+        }
+        match self.results.get(i - self.program.persistent().count()) {
+            Some((_, t)) => to(t.bytes()),
+            None => bail!(Internal, "a snapshot has no tensor {i}"),
+        }
+    }
+
+    /// Puts a saved run back. `begin` was called with the same rows and request; `load` gives bytes of a tensor by
+    /// name, from a byte of it on.
     pub fn restore(
         &mut self,
         batch: usize,
         at: At,
-        find: &mut dyn FnMut(&str, Desc) -> Result<Vec<u8>>,
+        load: &mut dyn FnMut(&str, Desc, usize, &mut [u8]) -> Result<()>,
     ) -> Result<()> {
         let last = self.rows.len();
         let inside = match at {
-            At::Row(i) => self.program.control || i < last,
-            At::Preview(i) => self.program.control || i <= last,
+            At::Row(i) => i < if self.program.control { MAX_ITERATIONS } else { last },
+            At::Preview(i) => i <= if self.program.control { MAX_ITERATIONS } else { last },
             _ => true,
         };
         let batches = self.request.n_samples.div_ceil(self.program.batch);
@@ -79,15 +85,10 @@ impl Replay {
         }
         let buffers: Vec<_> = self.program.persistent().cloned().collect();
         for b in buffers {
-            let bytes = find(&b.name, b.desc)?;
-            self.session.write(b.id, &bytes)?;
+            self.session.fill(b.id, &mut |at, piece| load(&b.name, b.desc, at, piece))?;
         }
         for (name, t) in &mut self.results {
-            let bytes = find(&format!("result.{name}"), t.desc())?;
-            if bytes.len() != t.bytes().len() {
-                bail!(Format, "result {name}: {} bytes, want {}", bytes.len(), t.bytes().len());
-            }
-            t.bytes_mut().copy_from_slice(&bytes);
+            load(&format!("result.{name}"), t.desc(), 0, t.bytes_mut())?;
         }
         (self.batch, self.at) = (batch, at);
         // a batch under way needs what the start wrote for it

@@ -31,36 +31,41 @@ impl Parameter {
         Ok(Self { name, desc: weight.desc, init: weight.init })
     }
 
-    /// The first values, as bytes of the parameter's type.
-    pub fn initial(&self, seed: u64) -> Result<Vec<u8>> {
-        let n = self.desc.shape.elements();
+    /// First values as bytes of the parameter's type, from byte `at` on.
+    pub fn initial(&self, seed: u64, at: usize, out: &mut [u8]) -> Result<()> {
+        const DRAWS: usize = 1024;
+        let size = self.desc.dtype.bytes();
         let hash = name_hash(&self.name);
         let stream =
             Stream { seed, purpose: INIT, step: hash as u32, ordinal: (hash >> 32) as u16 };
-        let mut values = vec![0f64; n];
-        match self.init {
-            WeightInit::Zeros => {}
-            WeightInit::Ones => values.fill(1.0),
-            WeightInit::Constant(c) => values.fill(c),
-            WeightInit::Normal(std) => {
-                let mut draws = vec![0f32; n]; // f32 draws in both types: the same start whatever the precision
-                stream.fill_normal_f32(0, &mut draws);
-                for (v, z) in values.iter_mut().zip(draws) {
-                    *v = std * f64::from(z);
-                }
+        let mut draws = [0f32; DRAWS]; // f32 draws in both types: the same start whatever the precision
+        for (k, part) in out.chunks_mut(DRAWS * size).enumerate() {
+            let first = (at / size + k * DRAWS) as u64;
+            let draws = &mut draws[..part.len() / size];
+            match self.init {
+                WeightInit::Normal(_) => stream.fill_normal_f32(first, draws),
+                WeightInit::Uniform(_) => stream.fill_uniform_f32(first, draws),
+                _ => {}
             }
-            WeightInit::Uniform(bound) => {
-                let mut draws = vec![0f32; n];
-                stream.fill_uniform_f32(0, &mut draws);
-                for (v, u) in values.iter_mut().zip(draws) {
-                    *v = bound * (2.0 * f64::from(u) - 1.0);
+            for (element, draw) in part.chunks_exact_mut(size).zip(draws) {
+                let value = match self.init {
+                    WeightInit::Zeros => 0.0,
+                    WeightInit::Ones => 1.0,
+                    WeightInit::Constant(c) => c,
+                    WeightInit::Normal(std) => std * f64::from(*draw),
+                    WeightInit::Uniform(bound) => bound * (2.0 * f64::from(*draw) - 1.0),
+                };
+                if !value.is_finite() {
+                    let name = &self.name;
+                    return Err(fail!(Plugin, "weight {name}: first value {value} is not finite"));
+                }
+                match self.desc.dtype {
+                    DType::F64 => element.copy_from_slice(&value.to_le_bytes()),
+                    _ => element.copy_from_slice(&(value as f32).to_le_bytes()),
                 }
             }
         }
-        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
-            return Err(fail!(Plugin, "weight {}: first value {bad} is not finite", self.name));
-        }
-        Ok(to_bytes(&values, self.desc.dtype))
+        Ok(())
     }
 }
 
@@ -99,14 +104,27 @@ mod tests {
         Parameter { name: name.into(), desc: Desc::new(dtype, &[1000]).unwrap(), init }
     }
 
+    /// All first values, taken in unequal parts.
+    fn initial(p: &Parameter, seed: u64) -> Result<Vec<u8>> {
+        let mut out = vec![0; p.desc.bytes()];
+        let cut = out.len() / 3 / 8 * 8;
+        let (a, b) = out.split_at_mut(cut);
+        p.initial(seed, 0, a)?;
+        p.initial(seed, cut, b)?;
+        let mut whole = vec![0; p.desc.bytes()];
+        p.initial(seed, 0, &mut whole)?;
+        assert_eq!(out, whole);
+        Ok(out)
+    }
+
     #[test]
     fn first_values_depend_on_seed_and_name_only() {
         let init = WeightInit::Normal(0.5);
-        let a = parameter("a.weight", DType::F32, init).initial(1).unwrap();
-        assert_eq!(a, parameter("a.weight", DType::F32, init).initial(1).unwrap());
-        assert_ne!(a, parameter("b.weight", DType::F32, init).initial(1).unwrap());
-        assert_ne!(a, parameter("a.weight", DType::F32, init).initial(2).unwrap());
-        let wide = parameter("a.weight", DType::F64, init).initial(1).unwrap();
+        let a = initial(&parameter("a.weight", DType::F32, init), 1).unwrap();
+        assert_eq!(a, initial(&parameter("a.weight", DType::F32, init), 1).unwrap());
+        assert_ne!(a, initial(&parameter("b.weight", DType::F32, init), 1).unwrap());
+        assert_ne!(a, initial(&parameter("a.weight", DType::F32, init), 2).unwrap());
+        let wide = initial(&parameter("a.weight", DType::F64, init), 1).unwrap();
         let (narrow, wide) = (from_bytes(&a, DType::F32), from_bytes(&wide, DType::F64));
         assert!(narrow.iter().zip(&wide).all(|(n, w)| *n == f64::from(*w as f32)));
         let var = narrow.iter().map(|v| v * v).sum::<f64>() / 1000.0;
@@ -115,11 +133,11 @@ mod tests {
 
     #[test]
     fn uniform_stays_inside_and_constants_are_constant() {
-        let u = parameter("w", DType::F32, WeightInit::Uniform(0.1)).initial(3).unwrap();
+        let u = initial(&parameter("w", DType::F32, WeightInit::Uniform(0.1)), 3).unwrap();
         let u = from_bytes(&u, DType::F32);
         assert!(u.iter().all(|v| v.abs() <= 0.1) && u.iter().any(|v| *v < -0.08));
-        let c = parameter("w", DType::F64, WeightInit::Constant(-2.0)).initial(3).unwrap();
+        let c = initial(&parameter("w", DType::F64, WeightInit::Constant(-2.0)), 3).unwrap();
         assert!(from_bytes(&c, DType::F64).iter().all(|v| *v == -2.0));
-        assert!(parameter("w", DType::F32, WeightInit::Constant(f64::NAN)).initial(3).is_err());
+        assert!(initial(&parameter("w", DType::F32, WeightInit::Constant(f64::NAN)), 3).is_err());
     }
 }

@@ -4,13 +4,13 @@
 use super::data::{Dataset, Permutation};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
-use super::parameter::{from_bytes, to_bytes};
+use super::parameter::{Parameter, from_bytes, to_bytes};
 use super::update::{self, Frozen, Place, Step};
 use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, RunKey, Session, SessionBuilder};
-use crate::mem::Budget;
+use crate::mem::{Budget, reserved};
 use crate::sample::build::Parts;
-use crate::weights::{Out, SafeTensors, write};
+use crate::weights::{self, SafeTensors, Wanted, write_pieces};
 use crate::{bail, fail};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -53,9 +53,12 @@ pub struct Training {
     broken: u32,
     /// Inside a step: its batch is loaded and must stay.
     paused: bool,
+    /// False after a checkpoint was put back in part only.
+    whole: bool,
     bytes: u64,
     /// What a step depends on, besides the state: a checkpoint goes on under the same only.
     fingerprint: String,
+    /// One example.
     scratch: Vec<u8>,
 }
 
@@ -92,9 +95,9 @@ impl Training {
         let bytes = builder.bytes();
         let mut session = builder.allocate(budget)?;
         for (parameter, place) in &step.parameters {
-            let first = parameter.initial(plan.seed)?;
-            session.write(place.weight, &first)?;
-            session.write(place.ema, &first)?;
+            for buffer in [place.weight, place.ema] {
+                session.fill(buffer, &mut |at, out| parameter.initial(plan.seed, at, out))?;
+            }
         }
         let fingerprint = fingerprint(&plan, &data);
         Ok(Self {
@@ -105,6 +108,7 @@ impl Training {
             done: 0,
             broken: 0,
             paused: false,
+            whole: true,
             bytes,
             fingerprint,
             scratch: Vec::new(),
@@ -167,6 +171,7 @@ impl Training {
         if self.done >= self.plan.steps {
             bail!(State, "all {} steps are done", self.plan.steps);
         }
+        self.check_whole()?;
         let t = self.done + 1;
         if !self.paused {
             self.load_batch(None, self.done)?;
@@ -197,6 +202,7 @@ impl Training {
         if self.paused {
             bail!(State, "a step is paused; finish it before measuring");
         }
+        self.check_whole()?;
         let mut total = Report {
             step: self.done,
             loss: 0.0,
@@ -224,25 +230,32 @@ impl Training {
             bail!(Invalid, "no data to measure on");
         }
         let first = u64::from(index) * batch as u64;
-        let rows: Vec<usize> = (0..batch as u64)
-            .map(|b| match other {
+        for b in 0..batch {
+            let at = first + b as u64;
+            let row = match other {
                 // a large odd stride visits the whole range in few batches
-                Some(_) => ((first + b).wrapping_mul(0x9E37_79B1) % n) as usize,
-                None => {
-                    let at = first + b;
-                    Permutation::new(n, self.plan.seed, (at / n) as u32).at(at % n) as usize
+                Some(_) => (at.wrapping_mul(0x9E37_79B1) % n) as usize,
+                None => Permutation::new(n, self.plan.seed, (at / n) as u32).at(at % n) as usize,
+            };
+            let row = data.position(row);
+            let tables = data.x.iter().chain(&data.cond);
+            let buffers = self.step.x.iter().chain(&self.step.cond);
+            for (table, &buffer) in tables.zip(buffers) {
+                self.scratch.clear();
+                let bytes = table.width().saturating_mul(self.step.float.bytes());
+                if self.scratch.try_reserve(bytes).is_err() {
+                    bail!(NoMemory, "no memory for an example of {bytes} bytes");
                 }
-            })
-            .map(|i| data.position(i))
-            .collect();
-        let tables = data.x.iter().chain(&data.cond);
-        let buffers = self.step.x.iter().chain(&self.step.cond);
-        for (table, &buffer) in tables.zip(buffers) {
-            self.scratch.clear();
-            for &row in &rows {
                 table.append(row, self.step.float, &mut self.scratch)?;
+                self.session.write_at(buffer, b * self.scratch.len(), &self.scratch)?;
             }
-            self.session.write(buffer, &self.scratch)?;
+        }
+        Ok(())
+    }
+
+    fn check_whole(&self) -> Result<()> {
+        if !self.whole {
+            bail!(State, "a checkpoint could be put back in part only; resume from a good one");
         }
         Ok(())
     }
@@ -261,38 +274,61 @@ impl Training {
 
     // ---- weights out, checkpoints out and in
 
-    /// The weights with their names in files: averaged, or as the last step left them.
-    pub fn weights(&self, averaged: bool) -> Result<Vec<(String, Desc, Vec<u8>)>> {
-        let of = |p: &Place| if averaged { p.ema } else { p.weight };
-        self.step
-            .parameters
-            .iter()
-            .map(|(p, place)| Ok((p.name.clone(), p.desc, self.bytes_of(of(place), p.desc)?)))
-            .collect()
+    /// Names and descriptors of the weights, as in files.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, Desc)> {
+        self.step.parameters.iter().map(|(p, _)| (p.name.as_str(), p.desc))
     }
 
-    fn bytes_of(&self, buffer: BufferId, desc: Desc) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; desc.bytes()];
-        self.session.read(buffer, &mut bytes)?;
-        Ok(bytes)
+    /// Shows the bytes of weight `i` piece by piece: averaged, or as the last step left them.
+    pub fn show(
+        &self,
+        i: usize,
+        averaged: bool,
+        to: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Some((_, place)) = self.step.parameters.get(i) else {
+            bail!(Invalid, "weight {i}, there are {}", self.step.parameters.len());
+        };
+        self.session.show(if averaged { place.ema } else { place.weight }, to)
+    }
+
+    /// The weights with their names in files: averaged, or as the last step left them.
+    pub fn weights(&self, averaged: bool) -> Result<Vec<(String, Desc, Vec<u8>)>> {
+        let one = |(i, (name, desc)): (usize, (&str, Desc))| {
+            let mut bytes = reserved(desc.bytes(), "a copy of a weight")?;
+            self.show(i, averaged, &mut |piece| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            })?;
+            Ok((name.to_owned(), desc, bytes))
+        };
+        self.listed().enumerate().map(one).collect()
     }
 
     /// Writes everything needed to go on, atomically. `metadata` travels with it.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
-        let mut held = Vec::new();
-        for (p, place) in &self.step.parameters {
-            for (kind, buffer) in kinds(place) {
-                held.push((format!("{kind}/{}", p.name), p.desc, self.bytes_of(buffer, p.desc)?));
-            }
-        }
-        let out: Vec<Out<'_>> =
-            held.iter().map(|(name, desc, bytes)| Out { name, desc: *desc, bytes }).collect();
+        self.check_whole()?;
+        let held = self.held();
+        let list: Vec<(&str, Desc)> = held.iter().map(|(w, _)| (w.name.as_str(), w.desc)).collect();
         let mut metadata = metadata.clone();
         let state = serde_json::json!({
             "step": self.done, "seed": self.plan.seed, "fingerprint": self.fingerprint,
         });
         metadata.insert("diffx_checkpoint".into(), state.to_string());
-        write(path, &metadata, &out)
+        write_pieces(path, &metadata, &list, &mut |i, put| match held.get(i) {
+            Some((_, buffer)) => self.session.show(*buffer, put),
+            None => bail!(Internal, "a checkpoint has no tensor {i}"),
+        })
+    }
+
+    /// The tensors of a checkpoint, and where they are.
+    fn held(&self) -> Vec<(Wanted, BufferId)> {
+        let of = |(p, place): &(Parameter, Place)| {
+            kinds(place).map(|(kind, buffer)| {
+                (Wanted { name: format!("{kind}/{}", p.name), desc: p.desc }, buffer)
+            })
+        };
+        self.step.parameters.iter().flat_map(of).collect()
     }
 
     /// Goes on where `save` stopped. The file must be of the same plan, data and settings.
@@ -319,22 +355,13 @@ impl Training {
                 "{label}: was saved by a training with other data or other settings; resume it with the same"
             );
         }
-        let budget = Budget::unlimited();
-        let mut wanted = Vec::new();
-        let mut buffers = Vec::new();
-        for (p, place) in &self.step.parameters {
-            for (kind, buffer) in kinds(place) {
-                wanted.push(crate::weights::Wanted {
-                    name: format!("{kind}/{}", p.name),
-                    desc: p.desc,
-                });
-                buffers.push(buffer);
-            }
+        let (wanted, buffers): (Vec<Wanted>, Vec<BufferId>) = self.held().into_iter().unzip();
+        weights::bind::check(&file, &wanted)?;
+        self.whole = false; // until all of it is there
+        for (want, buffer) in wanted.iter().zip(buffers) {
+            self.session.fill(buffer, &mut |at, piece| file.read_as(want, at, piece))?;
         }
-        let tensors = crate::weights::bind(&file, &wanted, &budget)?;
-        for (tensor, buffer) in tensors.iter().zip(buffers) {
-            self.session.write(buffer, tensor.bytes())?;
-        }
+        self.whole = true;
         self.done = step;
         self.broken = 0;
         self.paused = false;

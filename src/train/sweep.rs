@@ -9,7 +9,7 @@ use super::objective::{Objective, SweepIo};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, PlanId, RunKey, Session, SessionBuilder};
-use crate::mem::Budget;
+use crate::mem::{Budget, zeros};
 use crate::sample::{Binder, Build, Parts, Space, Trajectory};
 use std::sync::Arc;
 
@@ -135,7 +135,7 @@ impl Sweep {
         let start = if self.backwards { records - 1 } else { 0 };
         let mut carries = Vec::new();
         for (c, places) in self.components.iter().enumerate() {
-            let mut all = vec![0; places.carry_bytes * records];
+            let mut all = zeros(places.carry_bytes.saturating_mul(records), "a sweep")?;
             let slot = &mut all[start * places.carry_bytes..][..places.carry_bytes];
             match first.map(|f| f.get(c)) {
                 None => {}

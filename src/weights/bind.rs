@@ -23,14 +23,7 @@ pub fn bind(
     wanted: &[Wanted],
     budget: &Arc<Budget>,
 ) -> Result<Vec<Arc<Tensor>>> {
-    let faults: Vec<String> = wanted.iter().filter_map(|w| fault(file, w)).collect();
-    if !faults.is_empty() {
-        let mut message = faults[..faults.len().min(LISTED)].join("; ");
-        if faults.len() > LISTED {
-            message.push_str(&format!("; and {} more", faults.len() - LISTED));
-        }
-        return Err(Error::new(Status::Format, message).within(file.label()));
-    }
+    check(file, wanted)?;
     wanted
         .iter()
         .map(|w| {
@@ -40,6 +33,19 @@ pub fn bind(
             Ok(Arc::new(tensor))
         })
         .collect()
+}
+
+/// That the file holds all of them.
+pub fn check(file: &SafeTensors, wanted: &[Wanted]) -> Result<()> {
+    let faults: Vec<String> = wanted.iter().filter_map(|w| fault(file, w)).collect();
+    if !faults.is_empty() {
+        let mut message = faults[..faults.len().min(LISTED)].join("; ");
+        if faults.len() > LISTED {
+            message.push_str(&format!("; and {} more", faults.len() - LISTED));
+        }
+        return Err(Error::new(Status::Format, message).within(file.label()));
+    }
+    Ok(())
 }
 
 fn fault(file: &SafeTensors, want: &Wanted) -> Option<String> {

@@ -14,25 +14,29 @@ pub fn converts(from: DType, to: DType) -> bool {
 
 /// The tensor in another float type; itself when the type is the same.
 pub fn convert(tensor: Tensor, to: DType, budget: &Arc<Budget>) -> Result<Tensor> {
-    if tensor.desc().dtype == to {
-        return Ok(tensor);
-    }
-    converted(&tensor, to, budget)
+    if tensor.desc().dtype == to { Ok(tensor) } else { converted(&tensor, to, budget) }
 }
 
-/// A copy of a tensor in another float type.
+/// A copy in a float type.
 pub fn converted(tensor: &Tensor, to: DType, budget: &Arc<Budget>) -> Result<Tensor> {
     let from = tensor.desc();
     if !converts(from.dtype, to) {
         bail!(Unsupported, "{from} cannot become {to}");
     }
     let mut out = Tensor::new(Desc { dtype: to, shape: from.shape }, budget)?;
-    let sources = tensor.bytes().chunks_exact(from.dtype.bytes());
-    let targets = out.bytes_mut().chunks_exact_mut(to.bytes());
-    for (source, target) in sources.zip(targets) {
-        store(load(source, from.dtype), to, target);
-    }
+    elements(tensor.bytes(), from.dtype, to, out.bytes_mut());
     Ok(out)
+}
+
+/// Elements of one type in the bytes of another, between types that convert.
+pub fn elements(from: &[u8], type_from: DType, to: DType, out: &mut [u8]) {
+    if type_from == to && from.len() == out.len() {
+        return out.copy_from_slice(from);
+    }
+    let sources = from.chunks_exact(type_from.bytes());
+    for (source, target) in sources.zip(out.chunks_exact_mut(to.bytes())) {
+        store(load(source, type_from), to, target);
+    }
 }
 
 /// All elements as f64; none for a type that is not a float.

@@ -10,4 +10,4 @@ pub mod safetensors;
 
 pub use bind::{Wanted, bind};
 pub use open::plain_file;
-pub use safetensors::{Entry, Out, SafeTensors, write};
+pub use safetensors::{Entry, Out, SafeTensors, write, write_pieces};

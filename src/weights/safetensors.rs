@@ -2,7 +2,8 @@
 //! header only; each tensor is read when it is asked for, into memory of a budget. Numbers are little-endian, as on
 //! every machine we build for.
 
-use super::{atomic, header, plain_file};
+use super::bind::Wanted;
+use super::{atomic, convert, header, plain_file};
 use crate::base::{Desc, Result};
 use crate::mem::{Budget, Tensor};
 use crate::{bail, fail};
@@ -108,6 +109,45 @@ impl SafeTensors {
         self.index.get(name).and_then(|&i| self.entries.get(i))
     }
 
+    /// Reads a part of a tensor that must be `want`, from byte `at` of it on.
+    pub fn read_part(&self, name: &str, want: Desc, at: usize, out: &mut [u8]) -> Result<()> {
+        let label = &self.label;
+        let Some(entry) = self.entry(name) else {
+            bail!(NotFound, "{label}: no tensor named {name}");
+        };
+        if entry.desc != Some(want) {
+            let (kind, dims) = (entry.type_name, &entry.dims);
+            bail!(Format, "{label}: {name} is {kind}{dims:?}, want {want}");
+        }
+        if at.checked_add(out.len()).is_none_or(|end| end > want.bytes()) {
+            bail!(Internal, "{label}: {name} has {} bytes, asked for {at} on", want.bytes());
+        }
+        let at = self.base + entry.begin + at as u64;
+        self.source.read_at(at, out).map_err(|e| e.within(label))
+    }
+
+    /// Reads a part of a tensor that [`super::bind::check`] found to fit, in the wanted type, from byte `at` of that on.
+    pub fn read_as(&self, want: &Wanted, at: usize, out: &mut [u8]) -> Result<()> {
+        let held = self.entry(&want.name).and_then(|e| e.desc);
+        let held =
+            held.map_or(want.desc, |desc| Desc { dtype: desc.dtype, shape: want.desc.shape });
+        let (from, to) = (held.dtype, want.desc.dtype);
+        if from == to {
+            return self.read_part(&want.name, held, at, out);
+        }
+        if !convert::converts(from, to) {
+            bail!(Unsupported, "{}: {} is {from}, want {to}", self.label, want.name);
+        }
+        let mut piece = [0; 4096];
+        for (k, part) in out.chunks_mut(512 * to.bytes()).enumerate() {
+            let first = at / to.bytes() + k * 512;
+            let piece = &mut piece[..part.len() / to.bytes() * from.bytes()];
+            self.read_part(&want.name, held, first * from.bytes(), piece)?;
+            convert::elements(piece, from, to, part);
+        }
+        Ok(())
+    }
+
     /// Reads one tensor.
     pub fn tensor(&self, name: &str, budget: &Arc<Budget>) -> Result<Tensor> {
         let label = &self.label;
@@ -154,6 +194,9 @@ impl Source {
     }
 }
 
+/// Puts the bytes of a tensor, by its number, piece by piece.
+pub type Pieces<'a> = dyn FnMut(usize, &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> + 'a;
+
 /// A tensor to write.
 #[derive(Debug, Clone, Copy)]
 pub struct Out<'a> {
@@ -164,32 +207,35 @@ pub struct Out<'a> {
 
 /// Writes a file in one piece: either all of it is there afterwards, synced, or what was there before.
 pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Out<'_>]) -> Result<()> {
+    let listed: Vec<(&str, Desc)> = tensors.iter().map(|t| (t.name, t.desc)).collect();
+    write_pieces(path, metadata, &listed, &mut |i, put| {
+        put(tensors.get(i).map_or(&[], |t| t.bytes))
+    })
+}
+
+/// As [`write`], for tensors that are not in one place: `bytes(i, put)` puts those of tensor `i`, in order.
+pub fn write_pieces(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    tensors: &[(&str, Desc)],
+    bytes: &mut Pieces<'_>,
+) -> Result<()> {
     let label = path.display();
     // widest elements first, so that every tensor is aligned for its type
-    let mut order: Vec<&Out<'_>> = tensors.iter().collect();
-    order.sort_by(|a, b| (b.desc.dtype.bytes(), a.name).cmp(&(a.desc.dtype.bytes(), b.name)));
+    let mut order: Vec<usize> = (0..tensors.len()).collect();
+    order.sort_by_key(|i| (std::cmp::Reverse(tensors[*i].1.dtype.bytes()), tensors[*i].0));
     let mut head = serde_json::Map::new();
     if !metadata.is_empty() {
         head.insert("__metadata__".into(), serde_json::json!(metadata));
     }
     let mut at = 0u64;
-    for t in &order {
-        if t.bytes.len() != t.desc.bytes() {
-            bail!(
-                Invalid,
-                "{label}: tensor {} is {}, want {} bytes, got {}",
-                t.name,
-                t.desc,
-                t.desc.bytes(),
-                t.bytes.len()
-            );
-        }
-        let end = at + t.bytes.len() as u64;
+    for (name, desc) in order.iter().map(|i| tensors[*i]) {
+        let end = at + desc.bytes() as u64;
         let row = serde_json::json!({
-            "dtype": t.desc.dtype.safetensors_name(), "shape": t.desc.dims(), "data_offsets": [at, end],
+            "dtype": desc.dtype.safetensors_name(), "shape": desc.dims(), "data_offsets": [at, end],
         });
-        if t.name == "__metadata__" || head.insert(t.name.to_owned(), row).is_some() {
-            bail!(Invalid, "{label}: two tensors are named {}", t.name);
+        if name == "__metadata__" || head.insert(name.to_owned(), row).is_some() {
+            bail!(Invalid, "{label}: two tensors are named {name}");
         }
         at = end;
     }
@@ -200,9 +246,22 @@ pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Out<'_
     if text.len() as u64 > header::MAX_HEADER {
         bail!(Invalid, "{label}: the header would take {} bytes, too many to be read", text.len());
     }
-    atomic::replace(path, |out| {
-        out.write_all(&(text.len() as u64).to_le_bytes())?;
-        out.write_all(text.as_bytes())?;
-        order.iter().try_for_each(|t| out.write_all(t.bytes))
+    let io = |e: std::io::Error| fail!(Io, "{e}");
+    atomic::replace_with(path, |out| {
+        out.write_all(&(text.len() as u64).to_le_bytes()).map_err(io)?;
+        out.write_all(text.as_bytes()).map_err(io)?;
+        for i in order {
+            let (name, desc) = tensors[i];
+            let mut written = 0;
+            bytes(i, &mut |piece| {
+                written += piece.len();
+                out.write_all(piece).map_err(io)
+            })?;
+            if written != desc.bytes() {
+                let want = desc.bytes();
+                bail!(Invalid, "tensor {name} is {desc}, want {want} bytes, got {written}");
+            }
+        }
+        Ok(())
     })
 }

@@ -5,7 +5,7 @@
 use super::Tables;
 use super::reader::{Channels, Labels, Read, Reader, Source};
 use crate::base::{DType, Desc, Result};
-use crate::mem::{Budget, Tensor};
+use crate::mem::{Budget, Tensor, zeros};
 use crate::weights::plain_file;
 use crate::{bail, fail};
 use serde_json::{Map, Value, json};
@@ -207,7 +207,7 @@ fn decode(path: &Path, channels: Channels, out: &mut Vec<u8>) -> Result<(usize, 
     let Some(size) = reader.output_buffer_size().filter(|n| *n <= MAX_UNPACKED) else {
         bail!(Unsupported, "{label}: more than {MAX_UNPACKED} bytes unpacked");
     };
-    let mut raw = vec![0; size];
+    let mut raw = zeros(size, "a picture")?;
     let frame = reader.next_frame(&mut raw).map_err(wrong)?;
     let (kind, samples) = (frame.color_type, frame.color_type.samples().max(1));
     out.clear();

@@ -4,7 +4,7 @@
 use super::{Dataset, Panel, Tables};
 use crate::bail;
 use crate::base::{DType, Desc, Result};
-use crate::mem::{Budget, Tensor};
+use crate::mem::{Budget, Tensor, reserved};
 use std::sync::Arc;
 
 /// Most bytes of windows that are cut at once.
@@ -47,7 +47,9 @@ pub fn windows(
         Split::HeldOut => (boundary.max(history), n),
     };
     let fits = |s: &usize| s.checked_add(window).is_some_and(|end| end <= hi);
-    let starts: Vec<usize> = (lo..hi).step_by(stride).take_while(fits).collect();
+    let all = (lo..hi).step_by(stride).take_while(fits);
+    let mut starts = reserved(all.clone().count(), "the starts of windows")?;
+    starts.extend(all);
     if starts.is_empty() && side == Split::Train {
         bail!(
             Invalid,
