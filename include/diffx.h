@@ -338,6 +338,7 @@ DFX_API void       dfx_tensor_release(const dfx_tensor *t);          /* [any-thr
 /* -------------------------------------------------------------- simulation */
 
 #define DFX_SIMULATE_PER_SAMPLE 1u       /* axis 0 of x0 is the sample                       */
+#define DFX_SIMULATE_EULER      2u       /* Euler steps instead of exact transitions         */
 
 typedef struct dfx_simulate_options {
     uint32_t    struct_size;
@@ -346,15 +347,19 @@ typedef struct dfx_simulate_options {
     uint64_t    first_sample;
     uint64_t    n_samples;               /* 0 = 1                                            */
     uint32_t    n_times;
-    uint32_t    reserved;
+    uint32_t    substeps;                /* Euler steps from each time to the next; 0 = 1    */
     const char *process;                 /* a setting: "cir:{\"kappa\":1}"                   */
     const double     *times;             /* ascending, from 0 on                             */
     const dfx_tensor *x0;                /* f32 or f64: where paths start at time 0          */
-    const void       *reserved_ptr;
+    const uint32_t   *keep;              /* which times come out, ascending; NULL = all      */
+    uint32_t    n_keep;
+    uint32_t    reserved;
 } dfx_simulate_options;
-#define DFX_SIMULATE_OPTIONS_INIT { (uint32_t)sizeof(dfx_simulate_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+#define DFX_SIMULATE_OPTIONS_INIT { (uint32_t)sizeof(dfx_simulate_options), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
-/* Exact transitions of a process, without a model: [n_samples, n_times, dims of one x0], in the type of x0. */
+/* Paths of a process, without a model: [n_samples, kept times, dims of one x0], in the type of x0. Exact transitions
+ * are drawn in f64 whatever the times; Euler steps (full truncation where the data are positive) are done in the type
+ * of x0. A path depends on its id, the times and the substeps, not on n_samples, threads or what is kept. */
 DFX_API dfx_status dfx_simulate(const dfx_engine *e, const dfx_simulate_options *opt, dfx_tensor **out, dfx_error *err);
 
 /* -------------------------------------------------------------- evaluation */

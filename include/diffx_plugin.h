@@ -117,7 +117,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0xf61adae6u
+#define DFX_PLUGIN_LAYOUT    0x27f2087du
 
 /* ------------------------------------------------------------------ graph */
 
@@ -429,6 +429,7 @@ typedef struct dfx_eval {                /* frozen, because it lives in arrays  
 #define DFX_PROCESS_LOG_TRANSITION  9u
 #define DFX_PROCESS_LOSS_WEIGHT    10u
 #define DFX_PROCESS_POSTERIOR      11u
+#define DFX_PROCESS_SDE            12u
 
 typedef struct dfx_model_io dfx_model_io;
 
@@ -546,6 +547,8 @@ typedef struct dfx_process_info {
                                          * and the core keeps it so: D is raised to 0 where
                                          * a sampler asks for it, the next state to 1e-9    */
 #define DFX_PROCESS_IS_ADDITIVE 2u       /* ancestral is mu + sqrt(v) xi                     */
+#define DFX_PROCESS_IS_HOMOGENEOUS 4u    /* only the time between two moments matters, so simulation may decode at
+                                          * each moment and start the clock anew: for clocks that grow like e^t */
 
 typedef struct dfx_process_io {
     uint32_t struct_size;
@@ -580,7 +583,8 @@ typedef struct dfx_process_api {
     dfx_process_fn loss_weight;          /* (t) -> (weight of the cross entropy)                        */
     dfx_process_fn posterior;            /* (z, logits, t, s) -> (logits of the token at s)             */
     /* A discrete process uses perturb as (x0, t) -> (z, 1 where corrupted) and prior as (t) -> (z).    */
-    const void *reserved_ptr;
+    /* continuous, in the data itself and natural time: dX = drift dt + diffusion dW, for Euler paths   */
+    dfx_process_fn sde;                  /* (x, t) -> (drift, diffusion): like x, or scalar; x >= 0 if positive */
 } dfx_process_api;
 
 /* ---- guidance */

@@ -10,8 +10,8 @@ use diffx::exec::{Backend, Interrupt, SessionBuilder, WeightBinding};
 use diffx::graph::Weight;
 use diffx::mem::{Budget, Tensor};
 use diffx::sample::{
-    Advance, Guidance, Parts, Predicts, Program, Replay, Request, Rows, Sampler, Simulation,
-    Trajectory,
+    Advance, Guidance, Parts, Predicts, Program, Replay, Request, Rows, Sampler, Scheme,
+    Simulation, Trajectory,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -338,6 +338,8 @@ fn brownian_motion_is_simulated_at_its_times() {
             parts: &parts,
             x0: &x0,
             times: &[0.0, 1.0, 4.0],
+            keep: &[],
+            scheme: Scheme::Exact,
             n_samples: n,
             seed: 3,
             first_sample: first,

@@ -84,6 +84,8 @@ fn held_out_days_fall_into_the_fan() {
             process: &model.manifest.components[0].process,
             x0: &x0,
             per_sample: true,
+            keep: &[],
+            scheme: diffx::sample::Scheme::Exact,
             times: &times,
             n_samples: n,
             seed: 6,

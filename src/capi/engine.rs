@@ -8,6 +8,7 @@ use crate::base::Result;
 use crate::engine::{Engine, LogSink, Options, Paths, Setting};
 use crate::mem::arena::HostAllocator;
 use crate::plugin::abi::Plugin;
+use crate::sample::Scheme;
 use crate::{bail, fail};
 use std::ffi::{CString, c_char, c_void};
 use std::sync::Arc;
@@ -227,14 +228,22 @@ pub unsafe extern "C" fn dfx_simulate(
     with(e, err, |handle| {
         // Safety: the contract of the header, for everything lent here.
         let (result, o) = unsafe { (out(result, "tensor")?, option::read(options)?) };
-        check_flags(o.flags, 1, "dfx_simulate_options")?;
+        check_flags(o.flags, 3, "dfx_simulate_options")?;
         // Safety: as above.
-        let (process, times, x0) = unsafe {
+        let (process, times, keep, x0) = unsafe {
             (
                 needed(o.process, "process")?,
                 list(o.times, o.n_times, MOST_TIMES, "times")?,
+                list(o.keep, o.n_keep, o.n_times, "keep")?,
                 CTensor::get(o.x0)?,
             )
+        };
+        let scheme = match o.flags & 2 {
+            0 if o.substeps > 1 => {
+                bail!(Invalid, "substeps is {}, but exact transitions have none", o.substeps)
+            }
+            0 => Scheme::Exact,
+            _ => Scheme::Euler { substeps: o.substeps.max(1) },
         };
         let n_samples = usize::try_from(o.n_samples.max(1))
             .map_err(|_| fail!(Invalid, "{} samples do not fit", o.n_samples))?;
@@ -243,6 +252,8 @@ pub unsafe extern "C" fn dfx_simulate(
             x0: &x0.value.tensor,
             per_sample: o.flags & 1 != 0,
             times,
+            keep,
+            scheme,
             n_samples,
             seed: o.seed,
             first_sample: o.first_sample,

@@ -148,11 +148,13 @@ pub struct SimulateOptions {
     pub(super) first_sample: u64,
     pub(super) n_samples: u64,
     pub(super) n_times: u32,
-    pub(super) reserved: u32,
+    pub(super) substeps: u32,
     pub(super) process: *const c_char,
     pub(super) times: *const f64,
     pub(super) x0: *const super::tensor::CTensor,
-    pub(super) reserved_ptr: *const c_void,
+    pub(super) keep: *const u32,
+    pub(super) n_keep: u32,
+    pub(super) reserved: u32,
 }
 
 #[repr(C)]

@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Train(Train),
     /// Run the network of a model once on named tensors
     Eval(Eval),
-    /// Simulate a process exactly
+    /// Simulate paths of a process
     Simulate(Simulate),
     /// List the plugins, or the settings of one
     Plugins {
@@ -176,9 +176,15 @@ pub(crate) struct Simulate {
     /// The first axis of --x0 holds one start per path, instead of one start for all
     #[arg(long)]
     pub(crate) per_sample: bool,
-    /// Ascending times, separated by commas
-    #[arg(long, value_delimiter = ',', required = true)]
-    pub(crate) times: Vec<f64>,
+    /// Ascending times: a list of numbers, or a .npy file
+    #[arg(long, value_name = "LIST|FILE")]
+    pub(crate) times: String,
+    /// Which times come out: "last", or numbers from 0 on; all if absent
+    #[arg(long, value_name = "last|LIST")]
+    pub(crate) keep: Option<String>,
+    /// Euler steps in the type of --x0, so many from each time to the next, instead of exact transitions
+    #[arg(long, value_name = "SUBSTEPS")]
+    pub(crate) euler: Option<u32>,
     #[arg(long, short, default_value_t = 1)]
     pub(crate) num: usize,
     #[arg(long, default_value_t = 0)]

@@ -67,6 +67,18 @@ impl Backend for Cpu {
         self
     }
 
+    fn lanes(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn lane(&self) -> Option<Arc<dyn Backend>> {
+        Some(Arc::new(Self { pool: Arc::new(Pool::new(1)), level: self.level }))
+    }
+
+    fn spread(&self, tasks: usize, f: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        self.pool.run(tasks, f)
+    }
+
     fn reads_host_memory(&self) -> bool {
         true
     }

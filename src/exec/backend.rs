@@ -39,6 +39,22 @@ pub trait Backend: Send + Sync {
     /// Scratch sizes, for the planner.
     fn scratch(&self) -> &dyn Scratch;
 
+    /// How many calls of `spread` run at one time.
+    fn lanes(&self) -> usize {
+        1
+    }
+
+    /// The device for use inside `spread`, where it keeps to the thread that calls it. `None`: this device itself.
+    fn lane(&self) -> Option<Arc<dyn Backend>> {
+        None
+    }
+
+    /// Calls `f(0) .. f(tasks - 1)`, each once, on threads of the device if it has some; returns when all are done.
+    fn spread(&self, tasks: usize, f: &(dyn Fn(usize) + Sync)) -> Result<()> {
+        (0..tasks).for_each(f);
+        Ok(())
+    }
+
     /// Whether fixed weights are read where the host has them. If not, the session keeps a copy in its own memory.
     fn reads_host_memory(&self) -> bool;
 

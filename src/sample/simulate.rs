@@ -1,163 +1,402 @@
-//! Exact simulation of a process: no network, no steps to choose. The data are encoded once and re-noised from one
-//! moment to the next by the exact transition, and decoded at each.
+//! Paths of a process without a network, by its own exact transitions or by Euler steps of its equation.
+//!
+//! A step is one graph, planned for a block of paths that stays in the cache; every lane of the device walks its blocks
+//! through all moments before it takes the next. Draws are addressed by sample and step, so neither the blocks, nor the
+//! lanes, nor what is kept shows in a path.
 
 use super::build::{Build, Parts};
 use super::convert::{level_shaped, reshape};
+use super::schedule::{Schedule, Scheme};
 use super::traits::{ProcessFn, Space};
-use crate::bail;
-use crate::base::{DType, Desc, Result};
-use crate::exec::{Backend, Interrupt, RunKey, SessionBuilder};
-use crate::graph::{AttrKey, Attrs, NodeId, Op};
-use crate::mem::{Budget, Tensor};
-use std::sync::Arc;
+use crate::base::{DType, Desc, Error, Result};
+use crate::exec::{Backend, BufferId, Interrupt, PlanId, RunKey, Session, SessionBuilder};
+use crate::graph::{AttrKey, Attrs, Graph, NodeId, Op};
+use crate::mem::{Block, Budget, Tensor};
+use crate::{bail, fail};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Draws of a simulation (`DFX_PURPOSE_SIMULATE`).
 const PURPOSE_SIMULATE: u8 = 9;
 
-/// Most samples of one batch.
-const BATCH: usize = 4096;
+/// Numbers of a block: with its noise it stays in the second-level cache, and a step of it costs far more than its call.
+const BLOCK: usize = 4096;
+
+/// Bytes of a path that are stored together: one line of the cache.
+const LINE: usize = 64;
 
 /// What to simulate: component 0 of `parts`, from `x0` ([dims] for all, or [n, dims]) at time 0.
 pub struct Simulation<'a> {
     pub parts: &'a Parts,
+    /// f32 or f64; the result has this type, the arithmetic is that of the parts.
     pub x0: &'a Tensor,
     /// Ascending, from 0 on.
     pub times: &'a [f64],
+    /// Which times come out, ascending; all if empty.
+    pub keep: &'a [u32],
+    pub scheme: Scheme,
     pub n_samples: usize,
     pub seed: u64,
     pub first_sample: u64,
 }
 
+/// What one lane works with.
+struct Lane {
+    session: Session,
+    ids: Ids,
+    /// Kept values of a block, a few moments after one another.
+    staged: Block,
+}
+
+#[derive(Clone, Copy)]
+struct Ids {
+    x0: BufferId,
+    scalars: [BufferId; 3],
+    kept: BufferId,
+    begin: PlanId,
+    step: PlanId,
+    last: PlanId,
+}
+
+/// The sizes of a run.
+#[derive(Clone, Copy)]
+struct Sizes {
+    /// Paths of a block.
+    batch: usize,
+    /// Bytes of one kept value.
+    cell: usize,
+    /// Values kept of a path.
+    kept: usize,
+    /// Values staged before they are stored.
+    depth: usize,
+    /// Whether every path has a start of its own.
+    each: bool,
+}
+
 impl Simulation<'_> {
-    /// [n_samples, times, dims] in the float type of the parts.
+    /// [n_samples, kept times, dims] in the type of `x0`. Between blocks `interrupt` may cancel; there is nothing to
+    /// pause for.
     pub fn run(
         &self,
         backend: &Arc<dyn Backend>,
         budget: &Arc<Budget>,
-        interrupt: &mut dyn FnMut() -> Interrupt,
+        interrupt: &mut (dyn FnMut() -> Interrupt + Send),
     ) -> Result<Tensor> {
-        let sigmas = self.levels()?;
-        let batch = self.n_samples.clamp(1, BATCH);
-        let state = self.parts.state(0, batch)?;
-        let per_sample = state.bytes() / batch;
-        let each = self.check_start(state)?;
-        let dims = [&[self.n_samples, sigmas.len()], &state.dims()[1..]].concat();
-        let mut out = Tensor::new(Desc::new(self.parts.float, &dims)?, budget)?;
-
-        let mut session = SessionBuilder::new(Arc::clone(backend));
-        let level_desc = Desc::new(self.parts.float, &[2])?;
-        let level = session.buffer("levels", level_desc);
-        let x = session.buffer("x", state);
-        let w = session.buffer("w", state);
-        let (encode, encoded) = self.encode(batch)?;
-        let encode = session.plan(&encode, &[x], &[(encoded, w)], &[])?;
-        let (step, w_next, x_next) = self.step(batch, level_desc)?;
-        let step = session.plan(&step, &[w, level], &[(w_next, w), (x_next, x)], &[])?;
-        let mut session = session.allocate(budget)?;
-
-        if state.bytes() == 0 {
-            return Ok(out); // samples without elements: nothing to draw, however many there are
-        }
-        for first in (0..self.n_samples).step_by(batch) {
-            let n = batch.min(self.n_samples - first);
-            for r in 0..batch {
-                let at = if each { (first + r).min(self.n_samples - 1) * per_sample } else { 0 };
-                session.write_at(x, r * per_sample, &self.x0.bytes()[at..at + per_sample])?;
-            }
-            let first_sample = self.first_sample + first as u64;
-            let key = |step: u32| RunKey { seed: self.seed, step, first_sample };
-            while !session.run(encode, key(0), interrupt)? {}
-            for (k, pair) in std::iter::once(&0.0).chain(&sigmas).zip(&sigmas).enumerate() {
-                session.write(level, &self.pair(*pair.0, *pair.1))?;
-                while !session.run(step, key(k as u32 + 1), interrupt)? {}
-                for r in 0..n {
-                    let at = ((first + r) * sigmas.len() + k) * per_sample;
-                    let to = &mut out.bytes_mut()[at..at + per_sample];
-                    session.read_at(x, r * per_sample, to)?;
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    fn levels(&self) -> Result<Vec<f64>> {
         let Some(component) = self.parts.components.first() else {
             bail!(Invalid, "nothing to simulate: there is no component");
         };
         let process = &self.parts.processes[0];
-        if component.space == Space::Discrete || !process.has(ProcessFn::Renoise) {
-            bail!(Unsupported, "this process has no exact transition to simulate");
-        }
-        if self.times.is_empty() {
-            bail!(Invalid, "no times to simulate at");
-        }
-        if let Some(t) = self.times.iter().find(|t| !t.is_finite() || **t < 0.0) {
-            bail!(Invalid, "time {t}, want a finite time from 0 on");
-        }
-        if let Some(w) = self.times.windows(2).find(|w| w[1] <= w[0]) {
-            bail!(Invalid, "time {} follows {}, want ascending times", w[1], w[0]);
-        }
-        let sigmas = process.clock(self.times)?;
-        let ascending = sigmas.windows(2).all(|w| w[1] >= w[0]);
-        if sigmas.len() != self.times.len()
-            || !ascending
-            || sigmas.iter().any(|s| !s.is_finite() || *s < 0.0)
-        {
-            bail!(Plugin, "process: clock gave {sigmas:?} for times {:?}", self.times);
-        }
-        Ok(sigmas)
-    }
-
-    fn check_start(&self, state: Desc) -> Result<bool> {
-        let one = &state.dims()[1..];
-        let dims = self.x0.dims();
-        let each = dims.len() == one.len() + 1 && dims[0] == self.n_samples && dims[1..] == *one;
-        if self.x0.desc().dtype != state.dtype || !(each || dims == one) {
-            bail!(
-                Invalid,
-                "x0 is {}, want {}{one:?}, one or per sample",
-                self.x0.desc(),
-                state.dtype
-            );
-        }
-        Ok(each)
-    }
-
-    fn encode(&self, batch: usize) -> Result<(crate::graph::Graph, NodeId)> {
-        let mut b = Build::new(self.parts, batch)?;
-        let x = b.graph.input("x", self.parts.state(0, batch)?);
-        let w = b.process(0, ProcessFn::Encode, PURPOSE_SIMULATE, &[x])?[0];
-        b.want(w, self.parts.state(0, batch)?, "encode", 0)?;
-        Ok((b.graph, w))
-    }
-
-    /// From `levels[0]` to `levels[1]`; no noise is added, and none drawn wrongly, where the two are equal.
-    fn step(&self, batch: usize, levels: Desc) -> Result<(crate::graph::Graph, NodeId, NodeId)> {
-        let mut b = Build::new(self.parts, batch)?;
-        let state = self.parts.state(0, batch)?;
-        let w = b.graph.input("w", state);
-        let pair = b.graph.input("levels", levels);
-        let mut level = |at: usize| {
-            let attrs =
-                Attrs::NONE.with_dims(AttrKey::Start, &[at]).with_dims(AttrKey::Stop, &[at + 1]);
-            let cell = b.graph.emit(Op::Slice, &[pair], attrs);
-            let cell = reshape(&mut b.graph, cell, &[]);
-            level_shaped(&mut b.graph, cell, batch, state.shape.rank())
+        let needs = match self.scheme {
+            Scheme::Exact => ProcessFn::Renoise,
+            Scheme::Euler { .. } => ProcessFn::Sde,
         };
-        let (from, to) = (level(0)?, level(1)?);
+        if component.space == Space::Discrete || !process.has(needs) {
+            let what = if needs == ProcessFn::Sde { "equation" } else { "exact transition" };
+            bail!(Unsupported, "this process has no {what} to simulate");
+        }
+        let info = process.info(&self.parts.stats[0])?;
+        let float = self.parts.float;
+        let schedule = Schedule::new(
+            process.as_ref(),
+            self.times,
+            self.keep,
+            self.scheme,
+            info.homogeneous,
+            float,
+            budget,
+        )?;
+        let one = self.parts.state(0, 1)?;
+        let elements = one.shape.elements().max(1);
+        let lanes = backend.lanes().max(1);
+        let most = (BLOCK / elements).clamp(1, self.n_samples.div_ceil(lanes).max(1));
+        let sizes = self.sizes(most, &one, schedule.kept())?;
+        let dims = [&[self.n_samples, schedule.kept()], &one.dims()[1..]].concat();
+        let mut out = Tensor::new(Desc::new(self.x0.desc().dtype, &dims)?, budget)?;
+        let row = sizes.cell * sizes.kept;
+        if self.n_samples == 0 || row == 0 {
+            return Ok(out);
+        }
+        let blocks = self.n_samples.div_ceil(sizes.batch);
+        let device = backend.lane().unwrap_or_else(|| Arc::clone(backend));
+        let steps =
+            Steps { parts: self.parts, x0: self.x0.desc(), sizes, info, scheme: self.scheme };
+        let mut pool = Vec::with_capacity(lanes.min(blocks));
+        for _ in 0..lanes.min(blocks) {
+            pool.push(Mutex::new(steps.lane(&device, budget)?));
+        }
+        if !sizes.each {
+            for lane in &pool {
+                let mut lane = taken(lane);
+                let x0 = lane.ids.x0;
+                lane.session.write(x0, self.x0.bytes())?;
+            }
+        }
+        let rows: Vec<Mutex<&mut [u8]>> =
+            out.bytes_mut().chunks_mut(row * sizes.batch).map(Mutex::new).collect();
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let failed: Mutex<Option<Error>> = Mutex::new(None);
+        let interrupt = Mutex::new(interrupt);
+        backend.spread(pool.len(), &|i| {
+            let mut lane = taken(&pool[i]);
+            while !stop.load(Ordering::Relaxed) {
+                let b = next.fetch_add(1, Ordering::Relaxed);
+                let Some(rows) = rows.get(b) else { return };
+                let asked = (taken(&interrupt))();
+                let done = match asked {
+                    Interrupt::Cancel => Err(fail!(Cancelled, "the simulation was cancelled")),
+                    _ => self.walk(&mut lane, &schedule, sizes, b, &mut taken(rows)),
+                };
+                if let Err(e) = done {
+                    taken(&failed).get_or_insert(e);
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        })?;
+        drop(rows);
+        match taken(&failed).take() {
+            Some(e) => Err(e),
+            None => Ok(out),
+        }
+    }
+
+    fn sizes(&self, batch: usize, one: &Desc, kept: usize) -> Result<Sizes> {
+        let (own, x0) = (&one.dims()[1..], self.x0.desc());
+        let each = x0.dims().len() == own.len() + 1
+            && x0.dims()[0] == self.n_samples
+            && x0.dims()[1..] == *own;
+        if !matches!(x0.dtype, DType::F32 | DType::F64) || !(each || x0.dims() == own) {
+            bail!(Invalid, "x0 is {x0}, want f32 or f64 {own:?}, one or per sample");
+        }
+        let cell = one.shape.elements() * x0.dtype.bytes();
+        Ok(Sizes { batch, cell, kept, depth: (LINE / cell.max(1)).clamp(1, kept.max(1)), each })
+    }
+
+    /// One block through all moments. The last block ends with the last path, so it may walk some paths of the one
+    /// before a second time; it stores only its own.
+    fn walk(
+        &self,
+        lane: &mut Lane,
+        schedule: &Schedule<'_>,
+        sizes: Sizes,
+        block: usize,
+        out: &mut [u8],
+    ) -> Result<()> {
+        let Sizes { batch, cell, kept, depth, each } = sizes;
+        let begin = block * batch;
+        let first = begin.min(self.n_samples - batch);
+        let Lane { session, ids, staged } = lane;
+        if each {
+            let at = first * cell;
+            session.write(ids.x0, &self.x0.bytes()[at..at + batch * cell])?;
+        }
+        let first_sample = self.first_sample + first as u64;
+        let key = |step: u32| RunKey { seed: self.seed, step, first_sample };
+        session.replay(ids.begin, key(0))?;
+        let (mut stored, mut waiting) = (0, 0);
+        schedule.walk(|step, scalars, keep| {
+            for (id, value) in ids.scalars.iter().zip(scalars) {
+                match self.parts.float {
+                    DType::F64 => session.write(*id, &value.to_ne_bytes())?,
+                    _ => session.write(*id, &(value as f32).to_ne_bytes())?,
+                }
+            }
+            session.replay(if keep { ids.last } else { ids.step }, key(step))?;
+            if !keep {
+                return Ok(());
+            }
+            let bytes = batch * cell;
+            session.read(ids.kept, &mut staged.bytes_mut()[waiting * bytes..][..bytes])?;
+            waiting += 1;
+            if waiting == depth || stored + waiting == kept {
+                let own = &staged.bytes()[(begin - first) * cell..];
+                store(out, own, bytes, cell, kept, stored, waiting);
+                (stored, waiting) = (stored + waiting, 0);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Writes `n` values of each path, from the `at`-th on. `staged` holds one moment after another, `stride` bytes apart.
+fn store(
+    out: &mut [u8],
+    staged: &[u8],
+    stride: usize,
+    cell: usize,
+    kept: usize,
+    at: usize,
+    n: usize,
+) {
+    match cell {
+        4 => store_cells::<4>(out, staged, stride, kept, at, n),
+        8 => store_cells::<8>(out, staged, stride, kept, at, n),
+        _ => {
+            for (r, row) in out.chunks_exact_mut(cell * kept).enumerate() {
+                let cells = row[at * cell..].chunks_exact_mut(cell).take(n);
+                for (k, to) in cells.enumerate() {
+                    to.copy_from_slice(&staged[k * stride + r * cell..][..cell]);
+                }
+            }
+        }
+    }
+}
+
+/// [`store`] for single numbers.
+fn store_cells<const N: usize>(
+    out: &mut [u8],
+    staged: &[u8],
+    stride: usize,
+    kept: usize,
+    at: usize,
+    n: usize,
+) {
+    let (rows, _) = out.as_chunks_mut::<N>();
+    let (from, _) = staged.as_chunks::<N>();
+    for (r, row) in rows.chunks_exact_mut(kept).enumerate() {
+        for (k, to) in row[at..at + n].iter_mut().enumerate() {
+            *to = from[k * (stride / N) + r];
+        }
+    }
+}
+
+/// No lock here is held over code that may leave things half done: a panic in one ends the run.
+fn taken<T: ?Sized>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The graphs of a run.
+struct Steps<'a> {
+    parts: &'a Parts,
+    x0: Desc,
+    sizes: Sizes,
+    info: super::traits::ProcessInfo,
+    scheme: Scheme,
+}
+
+impl Steps<'_> {
+    fn lane(&self, device: &Arc<dyn Backend>, budget: &Arc<Budget>) -> Result<Lane> {
+        let Sizes { batch, cell, depth, each, .. } = self.sizes;
+        let mut session = SessionBuilder::new(Arc::clone(device));
+        let state = self.parts.state(0, batch)?;
+        let start = if each { Desc::new(self.x0.dtype, state.dims())? } else { self.x0 };
+        let scalar = Desc::new(self.parts.float, &[])?;
+        let x0 = session.buffer("x0", start);
+        let scalars = ["a", "b", "c"].map(|name| session.buffer(name, scalar));
+        let walked = session.buffer("state", state);
+        let kept = session.buffer("kept", Desc::new(self.x0.dtype, state.dims())?);
+        let (graph, first) = self.begin(start)?;
+        let begin = session.plan(&graph, &[x0], &[(first, walked)], &[])?;
+        let inputs = [&[walked][..], &scalars[..]].concat();
+        let (graph, next, out) = self.step(scalar)?;
+        let step = session.plan(&graph, &inputs, &[(next, walked)], &[])?;
+        let last = session.plan(&graph, &inputs, &[(next, walked), (out, kept)], &[])?;
+        let session = session.allocate(budget)?;
+        let staged = Block::new(batch * cell * depth, budget, "paths of a simulation")?;
+        let ids = Ids { x0, scalars, kept, begin, step, last };
+        Ok(Lane { session, ids, staged })
+    }
+
+    /// Whether the state between steps is the data itself, and not its coordinate w.
+    fn walks_data(&self) -> bool {
+        self.scheme != Scheme::Exact || self.info.homogeneous
+    }
+
+    fn begin(&self, start: Desc) -> Result<(Graph, NodeId)> {
+        let state = self.parts.state(0, self.sizes.batch)?;
+        let mut b = Build::new(self.parts, self.sizes.batch)?;
+        let mut x = b.graph.input("x0", start);
+        if start.dtype != state.dtype {
+            x = b.graph.cast(x, state.dtype);
+        }
+        if !self.sizes.each {
+            let one = [&[1], start.dims()].concat();
+            x = reshape(&mut b.graph, x, &one);
+            x = b.graph.broadcast_to(x, state.dims());
+        }
+        if !self.walks_data() {
+            x = b.process(0, ProcessFn::Encode, PURPOSE_SIMULATE, &[x])?[0];
+            b.want(x, state, "encode", 0)?;
+        }
+        Ok((b.graph, x))
+    }
+
+    /// (the next state, what is kept of it)
+    fn step(&self, scalar: Desc) -> Result<(Graph, NodeId, NodeId)> {
+        let batch = self.sizes.batch;
+        let state = self.parts.state(0, batch)?;
+        let mut b = Build::new(self.parts, batch)?;
+        let s = b.graph.input("state", state);
+        let scalars = ["a", "b", "c"].map(|name| b.graph.input(name, scalar));
+        let (next, out) = match self.scheme {
+            Scheme::Exact => self.exact(&mut b, s, scalars, state)?,
+            Scheme::Euler { .. } => self.euler(&mut b, s, scalars, state)?,
+        };
+        let out = match self.x0.dtype {
+            same if same == state.dtype => out,
+            other => b.graph.cast(out, other),
+        };
+        b.graph.check()?;
+        Ok((b.graph, next, out))
+    }
+
+    /// From level `a` to level `b`; no noise is added, and none drawn wrongly, where the two are equal.
+    fn exact(
+        &self,
+        b: &mut Build<'_>,
+        s: NodeId,
+        [from, to, _]: [NodeId; 3],
+        state: Desc,
+    ) -> Result<(NodeId, NodeId)> {
+        let mut level =
+            |level| level_shaped(&mut b.graph, level, self.sizes.batch, state.shape.rank());
+        let (from, to) = (level(from)?, level(to)?);
+        let w = match self.walks_data() {
+            true => b.process(0, ProcessFn::Encode, PURPOSE_SIMULATE, &[s])?[0],
+            false => s,
+        };
+        b.want(w, state, "encode", 0)?;
         let noised = b.process(0, ProcessFn::Renoise, PURPOSE_SIMULATE, &[w, from, to])?[0];
         b.want(noised, state, "renoise", 0)?;
         let moves = b.graph.binary(Op::Gt, to, from);
         let next = b.graph.emit(Op::Where, &[moves, noised, w], Attrs::NONE);
         let x = b.process(0, ProcessFn::Decode, PURPOSE_SIMULATE, &[next, to])?[0];
         b.want(x, state, "decode", 0)?;
-        Ok((b.graph, next, x))
+        Ok(if self.walks_data() { (x, x) } else { (next, x) })
     }
 
-    fn pair(&self, from: f64, to: f64) -> Vec<u8> {
-        match self.parts.float {
-            DType::F64 => [from.to_ne_bytes(), to.to_ne_bytes()].concat(),
-            _ => [(from as f32).to_ne_bytes(), (to as f32).to_ne_bytes()].concat(),
-        }
+    /// `x + drift(x+, t) a + diffusion(x+, t) b xi` with a = dt, b = √dt, c = t and, of a positive process, x+ = max(x, 0)
+    /// (full truncation: the path itself may go below 0, nothing ever sees it there).
+    fn euler(
+        &self,
+        b: &mut Build<'_>,
+        x: NodeId,
+        [dt, root, t]: [NodeId; 3],
+        state: Desc,
+    ) -> Result<(NodeId, NodeId)> {
+        let t = level_shaped(&mut b.graph, t, self.sizes.batch, state.shape.rank())?;
+        let truncated = |b: &mut Build<'_>, x| match self.info.positive {
+            true => {
+                let zero = b.graph.scalar(0.0);
+                b.graph.binary(Op::Max, x, zero)
+            }
+            false => x,
+        };
+        let seen = truncated(b, x);
+        let of = b.process(0, ProcessFn::Sde, PURPOSE_SIMULATE, &[seen, t])?;
+        let &[drift, diffusion] = of.as_slice() else {
+            bail!(Plugin, "sde gave {} nodes, want 2", of.len());
+        };
+        let g = &mut b.graph;
+        let attrs = Attrs::NONE
+            .with_dims(AttrKey::Shape, state.dims())
+            .with_int(AttrKey::Purpose, i64::from(PURPOSE_SIMULATE));
+        let xi = g.emit(Op::Normal, &[], attrs);
+        let push = g.mul(drift, dt);
+        let kick = g.mul(diffusion, root);
+        let kick = g.mul(kick, xi);
+        let pushed = g.add(x, push);
+        let next = g.add(pushed, kick);
+        b.want(next, state, "sde", 0)?;
+        Ok((next, truncated(b, next)))
     }
 }

@@ -107,6 +107,7 @@ pub enum ProcessFn {
     LogTransition = 9,
     LossWeight = 10,
     Posterior = 11,
+    Sde = 12,
 }
 
 impl ProcessFn {
@@ -123,6 +124,7 @@ impl ProcessFn {
         (Self::LogTransition, "log_transition", 3, 1),
         (Self::LossWeight, "loss_weight", 1, 1),
         (Self::Posterior, "posterior", 4, 1),
+        (Self::Sde, "sde", 2, 2),
     ];
 
     pub fn row(self) -> &'static (Self, &'static str, usize, usize) {
@@ -139,6 +141,8 @@ pub struct ProcessInfo {
     pub space: Space,
     pub positive: bool,
     pub additive: bool,
+    /// Transitions depend on the time between only.
+    pub homogeneous: bool,
     pub sigma_min: f64,
     pub sigma_max: f64,
 }

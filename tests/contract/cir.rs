@@ -5,7 +5,7 @@ use crate::rig::{Job, Plugins, backend, plugins};
 use diffx::base::special::law::chi_square_cdf;
 use diffx::base::special::normal::ndtr;
 use diffx::mem::{Budget, Tensor};
-use diffx::sample::{Simulation, Stats};
+use diffx::sample::{Scheme, Simulation, Stats};
 
 const N: usize = 20_000;
 
@@ -32,6 +32,8 @@ fn simulated_transitions_are_noncentral_chi_square() {
             parts: &parts,
             x0: &x0,
             times: &times,
+            keep: &[],
+            scheme: Scheme::Exact,
             n_samples: N,
             seed: 3,
             first_sample: 0,

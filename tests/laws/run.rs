@@ -7,8 +7,8 @@ use diffx::exec::{Backend, Interrupt, SessionBuilder};
 use diffx::mem::{Budget, Tensor};
 use diffx::plugin::Registry;
 use diffx::sample::{
-    Component, Network, Parts, Process, Program, Replay, Request, Rows, Simulation, Space, Stats,
-    knots,
+    Component, Network, Parts, Process, Program, Replay, Request, Rows, Scheme, Simulation, Space,
+    Stats, knots,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -124,9 +124,17 @@ pub(crate) fn simulate(
     let budget = Budget::unlimited();
     let backend: Arc<dyn Backend> = Arc::new(Cpu::new(2));
     let x0 = Tensor::from_f64(&[1], &[x0], &budget).unwrap();
-    let out = Simulation { parts: &parts, x0: &x0, times, n_samples: n, seed: 5, first_sample: 0 }
-        .run(&backend, &budget, &mut || Interrupt::Continue)
-        .unwrap();
+    let paths = Simulation {
+        parts: &parts,
+        x0: &x0,
+        times,
+        keep: &[],
+        scheme: Scheme::Exact,
+        n_samples: n,
+        seed: 5,
+        first_sample: 0,
+    };
+    let out = paths.run(&backend, &budget, &mut || Interrupt::Continue).unwrap();
     let values: &[f64] = out.elements().unwrap();
     (0..times.len())
         .map(|t| values.iter().skip(t).step_by(times.len()).copied().collect())

@@ -27,6 +27,7 @@ impl Process for Additive {
             space: Space::Continuous,
             positive: false,
             additive: true,
+            homogeneous: false,
             sigma_min: 0.01,
             sigma_max: 10.0,
         })

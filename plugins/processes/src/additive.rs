@@ -4,7 +4,7 @@
 use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, FINITE, Factory, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
+    Config, Cx, FINITE, Factory, Function, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
     Space, Stats,
 };
 
@@ -12,6 +12,10 @@ use diffx_plugin::{
 pub(crate) trait Additive: Factory {
     /// Data must be above 0.
     const POSITIVE: bool = false;
+    /// The clock may start anew at each moment (`Process::HOMOGENEOUS`).
+    const HOMOGENEOUS: bool = false;
+    /// It has an equation in natural time.
+    const SDE: bool = false;
 
     /// Smallest and largest sigma of a run.
     fn range(&self, stats: &Stats) -> Result<(f64, f64)>;
@@ -22,6 +26,11 @@ pub(crate) trait Additive: Factory {
     fn encode<'b>(&self, x: Node<'b>) -> Node<'b>;
 
     fn decode<'b>(&self, w: Node<'b>, sigma: Node<'b>) -> Node<'b>;
+
+    /// Drift and diffusion of x, if `SDE`.
+    fn sde<'b>(&self, _cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
+        [x; 2]
+    }
 }
 
 /// An additive process as a process.
@@ -38,8 +47,10 @@ impl<T: Additive> Factory for OnGaussian<T> {
 }
 
 impl<T: Additive> Process for OnGaussian<T> {
-    const FUNCTIONS: Functions = Functions::CONTINUOUS;
+    const FUNCTIONS: Functions =
+        if T::SDE { Functions::CONTINUOUS.with(Function::Sde) } else { Functions::CONTINUOUS };
     const CLOCK: bool = true;
+    const HOMOGENEOUS: bool = T::HOMOGENEOUS;
 
     fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
         let (sigma_min, sigma_max) = self.0.range(stats)?;
@@ -97,6 +108,10 @@ impl<T: Additive> Process for OnGaussian<T> {
         sigma: Node<'b>,
     ) -> Node<'b> {
         gaussian::log_transition(w, w0, sigma)
+    }
+
+    fn sde<'b>(&self, cx: &Cx<'b>, x: Node<'b>, _: Node<'b>) -> [Node<'b>; 2] {
+        self.0.sde(cx, x)
     }
 }
 

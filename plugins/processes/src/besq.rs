@@ -5,7 +5,7 @@
 
 use crate::bessel::{Bessel, Radial};
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Node, Result, schema};
+use diffx_plugin::{Config, Cx, Factory, Node, Result, schema};
 
 pub(crate) struct Besq(Bessel);
 
@@ -33,6 +33,10 @@ impl Radial for Besq {
 
     fn leave<'b>(&self, square: Node<'b>, _: Node<'b>) -> Node<'b> {
         square
+    }
+
+    fn sde<'b>(&self, cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
+        [cx.b.scalar(self.0.delta), x.sqrt() * 2.0]
     }
 }
 

@@ -13,6 +13,9 @@ use diffx_plugin::{
 
 /// What tells one such process from another.
 pub(crate) trait Radial: Factory {
+    /// The clock may start anew at each moment (`Process::HOMOGENEOUS`).
+    const HOMOGENEOUS: bool = false;
+
     fn bessel(&self) -> Bessel;
 
     /// Smallest and largest sigma of a run.
@@ -25,6 +28,9 @@ pub(crate) trait Radial: Factory {
 
     /// From w² at a level to the data.
     fn leave<'b>(&self, square: Node<'b>, sigma: Node<'b>) -> Node<'b>;
+
+    /// Drift and diffusion of x.
+    fn sde<'b>(&self, cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2];
 }
 
 /// Such a process as a process.
@@ -49,8 +55,9 @@ impl<T: Radial> OnBessel<T> {
 }
 
 impl<T: Radial> Process for OnBessel<T> {
-    const FUNCTIONS: Functions = Functions::CONTINUOUS;
+    const FUNCTIONS: Functions = Functions::CONTINUOUS.with(Function::Sde);
     const CLOCK: bool = true;
+    const HOMOGENEOUS: bool = T::HOMOGENEOUS;
 
     fn info(&self, stats: &Stats) -> Result<ProcessInfo> {
         let (sigma_min, sigma_max) = self.0.range(stats)?;
@@ -110,6 +117,10 @@ impl<T: Radial> Process for OnBessel<T> {
         sigma: Node<'b>,
     ) -> Node<'b> {
         self.absorbed(cx).unwrap_or_else(|| self.0.bessel().log_transition(w, w0, sigma))
+    }
+
+    fn sde<'b>(&self, cx: &Cx<'b>, x: Node<'b>, _: Node<'b>) -> [Node<'b>; 2] {
+        self.0.sde(cx, x)
     }
 }
 

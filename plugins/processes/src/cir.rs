@@ -9,7 +9,7 @@
 
 use crate::bessel::{Bessel, Radial};
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{Config, Cx, Factory, Node, POSITIVE, Result, Stats, schema};
 
 const DELTA: f64 = 3.0;
 
@@ -50,6 +50,9 @@ impl Factory for Cir {
 }
 
 impl Radial for Cir {
+    /// e^{kappa t} has no number from kappa t = 709 on.
+    const HOMOGENEOUS: bool = true;
+
     fn bessel(&self) -> Bessel {
         self.bessel
     }
@@ -69,6 +72,11 @@ impl Radial for Cir {
     /// w² / (1 + 4 kappa sigma²/s²)
     fn leave<'b>(&self, square: Node<'b>, sigma: Node<'b>) -> Node<'b> {
         square / (sigma.square() * self.rate() + 1.0)
+    }
+
+    fn sde<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
+        let theta = self.bessel.delta / self.rate();
+        [(theta - x) * self.kappa, x.sqrt() * self.volatility]
     }
 }
 

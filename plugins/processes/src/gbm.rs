@@ -10,7 +10,7 @@
 use crate::additive::Additive;
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{Config, Cx, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
 
 pub(crate) struct Gbm {
     volatility: f64,
@@ -42,6 +42,7 @@ impl Factory for Gbm {
 
 impl Additive for Gbm {
     const POSITIVE: bool = true;
+    const SDE: bool = true;
 
     /// 0.002 sd to 80 sd of log x0.
     fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
@@ -62,6 +63,12 @@ impl Additive for Gbm {
     fn decode<'b>(&self, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
         let w = if self.tilt == 0.0 { w } else { w + sigma.square() * self.tilt };
         if self.reference == 1.0 { w.exp() } else { (w + self.reference.ln()).exp() }
+    }
+
+    /// mu = (tilt + 1/2) s²
+    fn sde<'b>(&self, _: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
+        let mu = (self.tilt + 0.5) * self.volatility * self.volatility;
+        [x * mu, x * self.volatility]
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::additive::Additive;
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{Config, Cx, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
 
 pub(crate) struct Ou {
     kappa: f64,
@@ -39,6 +39,9 @@ impl Factory for Ou {
 }
 
 impl Additive for Ou {
+    const HOMOGENEOUS: bool = true;
+    const SDE: bool = true;
+
     /// Up to 80 sd, and at least kappa t = 7, by which the start has lost all but e^-7 of its weight.
     fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
         let sd = gaussian::deviation(stats)?;
@@ -56,6 +59,10 @@ impl Additive for Ou {
     fn decode<'b>(&self, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
         let x = w * (sigma.square() * self.rate() + 1.0).rsqrt();
         if self.theta == 0.0 { x } else { x + self.theta }
+    }
+
+    fn sde<'b>(&self, cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
+        [(self.theta - x) * self.kappa, cx.b.scalar(self.volatility)]
     }
 }
 

@@ -25,6 +25,7 @@ pub enum Function {
     LogTransition = 9,
     LossWeight = 10,
     Posterior = 11,
+    Sde = 12,
 }
 
 /// Which functions a process has; the others are NULL in its table.
@@ -32,7 +33,7 @@ pub enum Function {
 pub struct Functions(u32);
 
 impl Functions {
-    /// Everything a continuous process can have.
+    /// Everything a continuous process can have, but its equation ([`Function::Sde`]).
     pub const CONTINUOUS: Self = Self(0b0011_1111_1110);
     /// What a discrete one has.
     pub const DISCRETE: Self = Self(0b1100_0001_1110);
@@ -40,6 +41,11 @@ impl Functions {
     #[must_use]
     pub const fn without(self, f: Function) -> Self {
         Self(self.0 & !(1 << f as u32))
+    }
+
+    #[must_use]
+    pub const fn with(self, f: Function) -> Self {
+        Self(self.0 | 1 << f as u32)
     }
 
     pub const fn has(self, f: Function) -> bool {
@@ -75,6 +81,8 @@ pub trait Process: Factory {
     const FUNCTIONS: Functions;
     /// Whether [`Process::clock`] maps natural times to noise levels.
     const CLOCK: bool = false;
+    /// Whether only the time between two moments matters, so that simulation may start the clock anew at each.
+    const HOMOGENEOUS: bool = false;
 
     fn info(&self, stats: &Stats) -> Result<ProcessInfo>;
 
@@ -144,6 +152,11 @@ pub trait Process: Factory {
         _s: Node<'b>,
     ) -> Node<'b> {
         cx.absent("posterior")
+    }
+
+    /// Drift and diffusion of the data itself at natural time t: `dX = drift dt + diffusion dW`; scalars will do.
+    fn sde<'b>(&self, cx: &Cx<'b>, _x: Node<'b>, _t: Node<'b>) -> [Node<'b>; 2] {
+        [cx.absent("sde"); 2]
     }
 }
 
@@ -228,7 +241,7 @@ impl<T: Process> AsProcess<T> {
         log_transition: function!(T LogTransition),
         loss_weight: function!(T LossWeight),
         posterior: function!(T Posterior),
-        reserved_ptr: core::ptr::null(),
+        sde: function!(T Sde),
     };
 }
 
@@ -245,10 +258,11 @@ unsafe extern "C" fn process_info<T: Process>(
         let info = instance.plugin.info(&stats)?;
         let positive = if info.positive { abi::PROCESS_IS_POSITIVE } else { 0 };
         let additive = if info.additive { abi::PROCESS_IS_ADDITIVE } else { 0 };
+        let homogeneous = if T::HOMOGENEOUS { abi::PROCESS_IS_HOMOGENEOUS } else { 0 };
         let raw = abi::ProcessInfo {
             struct_size: 0,
             space: info.space as u32,
-            flags: positive | additive,
+            flags: positive | additive | homogeneous,
             reserved: 0,
             sigma_min: info.sigma_min,
             sigma_max: info.sigma_max,
@@ -331,7 +345,7 @@ fn emit<'b, T: Process, const FUNCTION: u32>(
     x: [Node<'b>; 4],
     y: &mut [Node<'b>; 5],
 ) -> (u32, u32) {
-    const ARITY: [(u32, u32); 12] = [
+    const ARITY: [(u32, u32); 13] = [
         (0, 0),
         (1, 1),
         (2, 1),
@@ -344,6 +358,7 @@ fn emit<'b, T: Process, const FUNCTION: u32>(
         (3, 1),
         (1, 1),
         (4, 1),
+        (2, 2),
     ];
     let arity = ARITY[FUNCTION as usize];
     if n_in != arity.0 {
@@ -364,7 +379,8 @@ fn emit<'b, T: Process, const FUNCTION: u32>(
         8 => y[0] = p.to_score(cx, a, b, c),
         9 => y[0] = p.log_transition(cx, a, b, c),
         10 => y[0] = p.loss_weight(cx, a),
-        _ => y[0] = p.posterior(cx, a, b, c, d),
+        11 => y[0] = p.posterior(cx, a, b, c, d),
+        _ => [y[0], y[1]] = p.sde(cx, a, b),
     }
     arity
 }

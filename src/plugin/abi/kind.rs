@@ -83,7 +83,7 @@ mirrors! { KINDS
         log_transition: ProcessFn,
         loss_weight: ProcessFn,
         posterior: ProcessFn,
-        reserved_ptr: *const c_void,
+        sde: ProcessFn,
     }
 
     "dfx_guidance_info" GuidanceInfo {

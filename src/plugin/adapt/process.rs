@@ -46,6 +46,7 @@ impl ProcessPlugin {
             ProcessFn::LogTransition => self.api.log_transition,
             ProcessFn::LossWeight => self.api.loss_weight,
             ProcessFn::Posterior => self.api.posterior,
+            ProcessFn::Sde => self.api.sde,
         }
     }
 }
@@ -73,6 +74,7 @@ impl Process for ProcessPlugin {
             space,
             positive: out.flags & 1 != 0,
             additive: out.flags & 2 != 0,
+            homogeneous: out.flags & 4 != 0,
             sigma_min: lo,
             sigma_max: hi,
         })

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0xf61a_dae6;
+pub const HEADER_LAYOUT: u32 = 0x27f2_087d;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -83,6 +83,7 @@ pub const KIND_OBJECTIVE: u32 = 6;
 
 pub const PROCESS_IS_POSITIVE: u32 = 1;
 pub const PROCESS_IS_ADDITIVE: u32 = 2;
+pub const PROCESS_IS_HOMOGENEOUS: u32 = 4;
 pub const SAMPLER_CONTROL: u32 = 1;
 pub const SAMPLER_PER_COMPONENT: u32 = 2;
 pub const CONTROL_ADVANCE: i32 = 0;
@@ -319,7 +320,7 @@ mirrors! {
         log_transition: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
         loss_weight: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
         posterior: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
-        reserved_ptr: *const c_void,
+        sde: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
     }
     GuidanceInfo = "dfx_guidance_info" {
         struct_size: u32,
