@@ -6,7 +6,8 @@ use crate::base::{DType, Result};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
 use crate::plugin::Kind;
-use crate::sample::{Component, Parts, Scheme, Simulation, Space, Stats};
+use crate::sample::simulate::UNIT;
+use crate::sample::{Component, Parts, Scheme, Simulation, Space};
 
 /// What to simulate.
 pub struct Paths<'a> {
@@ -53,14 +54,14 @@ impl Engine {
             space: Space::Continuous,
             classes: 0,
         };
-        let info = process.info(&Stats::default())?;
+        let info = process.info(&UNIT)?;
         if info.positive && !all_positive(p.x0)? {
             bail!(Invalid, "process {} lives on positive numbers, x0 has others", p.process.id);
         }
         let parts = Parts {
             components: vec![component],
             processes: vec![process],
-            stats: vec![Stats::default()],
+            stats: vec![UNIT],
             conds: Vec::new(),
             networks: Vec::new(),
             guidances: Vec::new(),

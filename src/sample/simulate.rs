@@ -7,7 +7,7 @@
 use super::build::{Build, Parts};
 use super::convert::{level_shaped, reshape};
 use super::schedule::{Schedule, Scheme};
-use super::traits::{ProcessFn, Space};
+use super::traits::{ProcessFn, ProcessInfo, Space, Stats};
 use crate::base::{DType, Desc, Error, Result};
 use crate::exec::{Backend, BufferId, Interrupt, PlanId, RunKey, Session, SessionBuilder};
 use crate::graph::{AttrKey, Attrs, Graph, NodeId, Op};
@@ -24,6 +24,9 @@ const BLOCK: usize = 4096;
 
 /// Bytes of a path that are stored together: one line of the cache.
 const LINE: usize = 64;
+
+/// What a process is asked with for its nature: there are no data, and a mean or variance of 0 may have no levels.
+pub const UNIT: Stats = Stats { x_mean: 1.0, x_var: 1.0, w_mean: 1.0, w_var: 1.0 };
 
 /// What to simulate: component 0 of `parts`, from `x0` ([dims] for all, or [n, dims]) at time 0.
 pub struct Simulation<'a> {
@@ -94,7 +97,7 @@ impl Simulation<'_> {
             let what = if needs == ProcessFn::Sde { "equation" } else { "exact transition" };
             bail!(Unsupported, "this process has no {what} to simulate");
         }
-        let info = process.info(&self.parts.stats[0])?;
+        let info = process.info(&UNIT)?;
         let float = self.parts.float;
         let schedule = Schedule::new(
             process.as_ref(),
@@ -269,7 +272,7 @@ struct Steps<'a> {
     parts: &'a Parts,
     x0: Desc,
     sizes: Sizes,
-    info: super::traits::ProcessInfo,
+    info: ProcessInfo,
     scheme: Scheme,
 }
 

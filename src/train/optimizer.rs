@@ -92,14 +92,15 @@ pub struct Row {
     /// 1 / (1 - beta1^t) and 1 / (1 - beta2^t).
     pub unbias1: f64,
     pub unbias2: f64,
-    pub ema: f64,
+    /// 1 - d of the moving average, taken here: in f32 the difference of 1 and a d near it is mostly rounding.
+    pub share: f64,
 }
 
 impl Row {
     pub const LEN: usize = 4;
 
     pub fn values(&self) -> [f64; Self::LEN] {
-        [self.rate, self.unbias1, self.unbias2, self.ema]
+        [self.rate, self.unbias1, self.unbias2, self.share]
     }
 }
 
@@ -134,7 +135,7 @@ impl Optimizer {
             rate: self.rate * rise * (self.floor + (1.0 - self.floor) * fall),
             unbias1: if self.beta1 > 0.0 { unbias(self.beta1) } else { 1.0 },
             unbias2: if self.beta2 > 0.0 { unbias(self.beta2) } else { 1.0 },
-            ema: self.ema.min((1.0 + step) / (10.0 + step)),
+            share: (1.0 - self.ema).max(9.0 / (10.0 + step)),
         }
     }
 }
@@ -197,7 +198,7 @@ pub fn clip(g: &mut Graph, grads: &[NodeId], clip: f64) -> (NodeId, Vec<NodeId>)
 impl Optimizer {
     /// The moments after one step with gradient `grad`.
     pub fn update(&self, g: &mut Graph, row: RowNodes, now: Moments, grad: NodeId) -> Moments {
-        let [rate, unbias1, unbias2, ema] = row.0;
+        let [rate, unbias1, unbias2, share] = row.0;
         let m = blend(g, now.m, grad, self.beta1);
         let square = g.unary(Op::Square, grad);
         let v = blend(g, now.v, square, self.beta2);
@@ -215,8 +216,6 @@ impl Optimizer {
         let step = g.binary(Op::Mul, direction, rate);
         let weight = g.binary(Op::Sub, now.weight, step);
         // ema + (1 - d) (w - ema): exact where the two already agree
-        let one = g.scalar(1.0);
-        let share = g.binary(Op::Sub, one, ema);
         let gap = g.binary(Op::Sub, weight, now.ema);
         let moved = g.binary(Op::Mul, gap, share);
         let ema = g.binary(Op::Add, now.ema, moved);
@@ -271,8 +270,13 @@ mod tests {
             let want = 1.0 / (1.0 - 0.999f64.powi(t as i32));
             assert!((row.unbias2 / want - 1.0).abs() < 1e-9, "{t}");
         }
-        assert_eq!(o.row(1, 1).ema, 2.0 / 11.0);
-        assert_eq!(o.row(1_000_000, 1).ema, 0.999);
+        assert_eq!(o.row(1, 1).share, 9.0 / 11.0);
+        assert_eq!(o.row(1_000_000, 1).share, 1.0 - 0.999);
+        // what the device gets is the share itself, to f32; the difference of rounded numbers is a percent off
+        let late = Optimizer { ema: 0.999_999, ..o }.row(100_000_000, 1);
+        let sent = late.values()[3] as f32;
+        assert!((f64::from(sent) / 1e-6 - 1.0).abs() < 1e-7, "{sent}");
+        assert!((f64::from(1.0 - 0.999_999f32) / 1e-6 - 1.0).abs() > 1e-2);
     }
 
     #[test]
