@@ -4,8 +4,8 @@
 use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, FINITE, Factory, Function, Functions, Node, POSITIVE, Precond, Process, ProcessInfo, Result,
-    Space, Stats,
+    Config, Cx, FINITE, Factory, Function, Functions, Node, POSITIVE, Precond, Process,
+    ProcessInfo, Result, Space, Stats,
 };
 
 /// What tells one additive process from another.

@@ -7,8 +7,8 @@
 
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, Error, Factory, Functions, Node, Precond, Process, ProcessInfo, Result, Space,
-    Stats, abi,
+    Config, Cx, Error, Factory, Function, Functions, Node, Precond, Process, ProcessInfo, Result,
+    Space, Stats, abi,
 };
 
 /// What tells one such process from another.
