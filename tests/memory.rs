@@ -205,6 +205,8 @@ fn work(kind: &str, before: impl FnOnce()) -> Result<u64> {
                 x0: &x0,
                 per_sample: false,
                 times: &times,
+                keep: &[],
+                scheme: diffx::sample::Scheme::Exact,
                 n_samples: 1,
                 seed: 1,
                 first_sample: 0,

@@ -120,11 +120,15 @@ impl Simulation<'_> {
             return Ok(out);
         }
         let blocks = self.n_samples.div_ceil(sizes.batch);
-        let device = backend.lane().unwrap_or_else(|| Arc::clone(backend));
+        // too few blocks for the lanes: one after another, each on the whole device
+        let (lanes, device) = match backend.lane() {
+            Some(lane) if blocks >= lanes => (lanes, lane),
+            _ => (1, Arc::clone(backend)),
+        };
         let steps =
             Steps { parts: self.parts, x0: self.x0.desc(), sizes, info, scheme: self.scheme };
-        let mut pool = Vec::with_capacity(lanes.min(blocks));
-        for _ in 0..lanes.min(blocks) {
+        let mut pool = Vec::with_capacity(lanes);
+        for _ in 0..lanes {
             pool.push(Mutex::new(steps.lane(&device, budget)?));
         }
         if !sizes.each {
