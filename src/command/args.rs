@@ -106,32 +106,53 @@ pub(crate) struct Sample {
 pub(crate) struct Train {
     /// A training config; the options below change it
     pub(crate) config: Option<PathBuf>,
-    /// A CSV file with dates and numbers
+    /// A CSV file, a folder of pictures or a safetensors file (repeatable: CSV files joined by date)
     #[arg(long)]
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) data: Vec<PathBuf>,
+    /// A column of the CSV file, or a tensor (repeatable)
     #[arg(long)]
-    pub(crate) column: Option<String>,
+    pub(crate) column: Vec<String>,
+    /// What pictures call the data
+    #[arg(long)]
+    pub(crate) name: Option<String>,
     /// Values per example
     #[arg(long)]
     pub(crate) window: Option<usize>,
+    /// Values from one window to the next
+    #[arg(long)]
+    pub(crate) stride: Option<usize>,
     /// Values before the window that the model sees
     #[arg(long)]
     pub(crate) history: Option<usize>,
+    /// level or log_return
+    #[arg(long, value_name = "KIND")]
+    pub(crate) values: Option<String>,
     /// Train on what lies before this date only
     #[arg(long, value_name = "DATE")]
     pub(crate) split: Option<String>,
     /// The held-out window the file carries starts at this date
     #[arg(long, value_name = "DATE")]
     pub(crate) show: Option<String>,
+    /// Channels of pictures: rgb, rgba or grey
+    #[arg(long)]
+    pub(crate) channels: Option<String>,
+    /// Labels of pictures: folders, or a CSV file
+    #[arg(long, value_name = "folders|FILE")]
+    pub(crate) labels: Option<String>,
+    /// Share of pictures or stored examples that is not trained on
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) held_out: Option<f64>,
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) model: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) process: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) objective: Option<String>,
-    /// Sampler the file names (repeatable options below likewise)
+    /// Sampler, grid and guidance (repeatable) that the file will name
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) sampler: Option<String>,
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) grid: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) guidance: Vec<String>,
     #[arg(long)]
@@ -143,7 +164,19 @@ pub(crate) struct Train {
     pub(crate) rate: Option<f64>,
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Go on from the checkpoint beside the output
+    /// Type of the weights in the file: f32, bf16 or f16
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) dtype: Option<String>,
+    /// Write metrics as JSON lines into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Steps from one line of metrics to the next
+    #[arg(long, value_name = "STEPS", requires = "metrics")]
+    pub(crate) metrics_every: Option<u32>,
+    /// Steps from one checkpoint to the next; else one a minute
+    #[arg(long, value_name = "STEPS")]
+    pub(crate) save_every: Option<u32>,
+    /// Go on from the checkpoint beside the output, if there is one
     #[arg(long)]
     pub(crate) resume: bool,
     #[arg(long, short)]

@@ -10,6 +10,7 @@ mod npy;
 mod output;
 mod plugins;
 mod progress;
+mod recipe;
 mod sample;
 mod simulate;
 mod train;

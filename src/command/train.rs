@@ -1,29 +1,39 @@
-//! `diffx train`: a config or options to a recipe, steps with a bar, a checkpoint now and then, a model at the end.
+//! `diffx train`: a config or options to a recipe, steps with a bar, a checkpoint now and then, a model at the end. A
+//! run that is stopped by a signal leaves a checkpoint; one that is killed has the last.
 
 use super::args::{Host, Train};
 use super::progress::Progress;
-use super::{Failure, engine, usage};
+use super::recipe::recipe;
+use super::{Failure, engine};
 use diffx::base::Result;
-use diffx::engine::Setting;
-use diffx::engine::recipe::Recipe;
 use diffx::engine::trainer::Trainer;
 use diffx::exec::Interrupt;
 use diffx::fail;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A killed run loses at most this much work.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
+/// Exit code of the second Ctrl-C: what a shell says of a program that SIGINT ended.
+const QUIT: i32 = 130;
+
 pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure> {
     let recipe = recipe(args)?;
+    let stop = stop_on_signals()?;
     let engine = engine(host)?;
     let started = Instant::now();
     let mut trainer = Trainer::new(&engine, recipe)?;
     let checkpoint = beside(&args.out);
-    if args.resume {
+    if args.resume && checkpoint.exists() {
         trainer.resume(&checkpoint)?;
+    } else if args.resume && !host.json {
+        println!("no checkpoint {}: from the beginning", checkpoint.display());
     }
     let total = trainer.training().steps();
     if !host.json {
@@ -39,6 +49,10 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
     let mut mean = Mean::default();
     let every = (total / 20).max(1);
     while trainer.training().done() < total {
+        if stop.load(Ordering::Relaxed) {
+            progress.finish();
+            return Err(stopped(&trainer, &checkpoint).into());
+        }
         let Some(report) = trainer.advance(&mut || Interrupt::Continue)? else { continue };
         mean.add(report.loss);
         let message = format!("loss {:.4}", mean.value());
@@ -51,7 +65,11 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
             progress.say(&format!("step {}  loss {:.4}{}", report.step, mean.value(), held(line)));
         }
         progress.at(u64::from(report.step), &message, line);
-        if saved.elapsed() > CHECKPOINT_EVERY {
+        let due = match args.save_every {
+            Some(steps) => report.step.is_multiple_of(steps.max(1)),
+            None => saved.elapsed() > CHECKPOINT_EVERY,
+        };
+        if due {
             trainer.save_checkpoint(&checkpoint)?;
             saved = Instant::now();
         }
@@ -67,6 +85,32 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
         println!("{total} steps in {seconds:.1} s, wrote {out}");
     }
     Ok(())
+}
+
+/// A flag that SIGINT and SIGTERM set; a second one ends the program at once.
+fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // in this order: the first signal finds the flag down, and only then raises it
+        flag::register_conditional_shutdown(signal, QUIT, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)))
+            .map_err(|e| fail!(Io, "signal {signal}: {e}"))?;
+    }
+    Ok(stop)
+}
+
+/// Leaves a checkpoint and says so.
+fn stopped(trainer: &Trainer, checkpoint: &Path) -> diffx::base::Error {
+    let training = trainer.training();
+    let (done, total) = (training.done(), training.steps());
+    match trainer.save_checkpoint(checkpoint) {
+        Ok(()) => fail!(
+            Cancelled,
+            "stopped after step {done} of {total}; {} has it, --resume goes on",
+            checkpoint.display()
+        ),
+        Err(e) => e.within(format!("stopped after step {done} of {total}, and no checkpoint")),
+    }
 }
 
 /// A step as JSON, with the loss on data that is not trained on.
@@ -87,69 +131,6 @@ fn held(line: &Value) -> String {
 fn beside(out: &Path) -> PathBuf {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!("{stem}.checkpoint.safetensors"))
-}
-
-/// The config file with the options over it.
-fn recipe(args: &Train) -> std::result::Result<Recipe, Failure> {
-    let mut config = match &args.config {
-        None => Map::new(),
-        Some(path) => {
-            let label = path.display();
-            let text = std::fs::read_to_string(path).map_err(|e| fail!(Io, "{label}: {e}"))?;
-            match serde_json::from_str(&text) {
-                Ok(Value::Object(map)) => map,
-                Ok(_) => return Err(fail!(Format, "{label}: want an object").into()),
-                Err(e) => return Err(fail!(Format, "{label}: {e}").into()),
-            }
-        }
-    };
-    let mut data = match config.remove("data") {
-        None => Map::new(),
-        Some(Value::Object(map)) => map,
-        Some(_) => return Err(fail!(Format, "the config's data is no object").into()),
-    };
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            data.insert(key.to_owned(), value);
-        }
-    };
-    put("path", args.data.as_ref().map(|p| json!(p)));
-    put("column", args.column.as_ref().map(|v| json!(v)));
-    put("window", args.window.map(|v| json!(v)));
-    put("history", args.history.map(|v| json!(v)));
-    put("split", args.split.as_ref().map(|v| json!(v)));
-    put("show", args.show.as_ref().map(|v| json!(v)));
-    config.insert("data".into(), Value::Object(data));
-    let settings = [
-        ("model", &args.model),
-        ("process", &args.process),
-        ("objective", &args.objective),
-        ("sampler", &args.sampler),
-    ];
-    for (key, text) in settings {
-        if let Some(text) = text {
-            let setting = Setting::parse(text).map_err(usage)?;
-            config.insert(key.into(), setting.to_value());
-        }
-    }
-    if !args.guidance.is_empty() {
-        let list = args.guidance.iter().map(|t| Ok(Setting::parse(t)?.to_value()));
-        let list = list.collect::<Result<Vec<_>>>().map_err(usage)?;
-        config.insert("guidance".into(), Value::Array(list));
-    }
-    for (key, value) in [
-        ("steps", args.steps.map(u64::from)),
-        ("batch", args.batch.map(|b| b as u64)),
-        ("seed", args.seed),
-    ] {
-        if let Some(value) = value {
-            config.insert(key.into(), json!(value));
-        }
-    }
-    if let Some(rate) = args.rate {
-        config.insert("rate".into(), json!(rate));
-    }
-    Ok(Recipe::parse(&Value::Object(config).to_string())?)
 }
 
 /// A mean that forgets, for a loss that jumps from step to step.

@@ -11,6 +11,7 @@ mod eval;
 mod fit;
 mod hold;
 pub mod job;
+pub mod log;
 pub mod manifest;
 pub mod model;
 pub mod pipeline;

@@ -1,5 +1,6 @@
 //! What to train on what, as the command line and a training config write it.
 
+use super::log::Metrics;
 use super::setting::Setting;
 use super::strict::{self, Fields};
 use crate::base::{DType, Result};
@@ -7,7 +8,7 @@ use crate::train::data::reader::{Channels, Labels};
 use crate::train::data::{Source, Stamp};
 use crate::train::{Optimizer, Plan, Schedule};
 use crate::{bail, fail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Everything a training is made of.
@@ -24,6 +25,8 @@ pub struct Recipe {
     pub guidance: Vec<Setting>,
     pub sample_steps: Option<u32>,
     pub plan: Plan,
+    /// The file of metrics, if one is kept.
+    pub metrics: Option<Metrics>,
     /// Type of the weights in the released file: f32, bf16 or f16.
     pub dtype: DType,
 }
@@ -81,6 +84,7 @@ impl Recipe {
             Some("f16") => DType::F16,
             Some(other) => bail!(Format, "{what}: dtype is {other}, want f32, bf16 or f16"),
         };
+        let metrics = f.take("metrics").map(metrics).transpose()?;
         f.done()?;
         Ok(Self {
             data,
@@ -92,9 +96,26 @@ impl Recipe {
             guidance,
             sample_steps,
             plan,
+            metrics,
             dtype,
         })
     }
+}
+
+/// A path, or the path and how often.
+fn metrics(value: Value) -> Result<Metrics> {
+    let mut f = match value {
+        Value::String(path) => Fields::new("metrics", json!({ "path": path }))?,
+        other => Fields::new("metrics", other)?,
+    };
+    let Some(path) = f.text("path")?.filter(|p| !p.is_empty()) else {
+        bail!(Format, "metrics: path is missing");
+    };
+    let mut steps = |key: &str| f.whole(key, 1, 1 << 31).map(|n| n.map(|n| n as u32));
+    let every = steps("every")?.unwrap_or(10);
+    let measure_every = steps("measure_every")?.unwrap_or(every.saturating_mul(10));
+    f.done()?;
+    Ok(Metrics { path: path.into(), every, measure_every })
 }
 
 fn source(value: Value) -> Result<Source> {

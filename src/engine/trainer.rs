@@ -2,6 +2,7 @@
 //! needed to sample what was learned.
 
 use super::Engine;
+use super::log::{Around, Log};
 use super::manifest::{self, Manifest};
 use super::prepare::{Prepared, prepare};
 use super::recipe::Recipe;
@@ -12,7 +13,7 @@ use crate::exec::session::PIECE;
 use crate::mem::Tensor;
 use crate::train::data::Read;
 use crate::train::{Dataset, Report, Training};
-use crate::weights::{convert, write_pieces};
+use crate::weights::{SafeTensors, convert, write_pieces};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -21,12 +22,16 @@ use std::sync::Arc;
 /// Batches of one held-out measurement.
 const HELD_OUT_ROUNDS: u32 = 8;
 
+/// Key of a checkpoint's metadata: the losses since the last line of the metrics file.
+const METRICS: &str = "diffx_metrics";
+
 /// A training of one model on the data of a recipe.
 pub struct Trainer {
     recipe: Recipe,
     manifest: Manifest,
     training: Training,
     held_out: Option<Dataset>,
+    log: Option<Log>,
     /// Rows or files of the source that held no value.
     pub skipped: usize,
     pub examples: usize,
@@ -62,6 +67,7 @@ impl Trainer {
         )?;
         training.describe(&settled(&manifest, &recipe));
         Ok(Self {
+            log: recipe.metrics.clone().map(Log::new),
             recipe,
             manifest,
             training,
@@ -99,8 +105,30 @@ impl Trainer {
         &self.training
     }
 
+    /// One step, and its line in the metrics file where the recipe asks for one.
     pub fn advance(&mut self, interrupt: &mut dyn FnMut() -> Interrupt) -> Result<Option<Report>> {
-        self.training.advance(interrupt)
+        if let Some(log) = &mut self.log {
+            log.begin(self.training.done())?;
+        }
+        let report = self.training.advance(interrupt)?;
+        let (Some(report), Some(log)) = (&report, &mut self.log) else { return Ok(report) };
+        log.add(report.loss);
+        let (due, measure) = log.due(report.step, self.training.steps());
+        if !due {
+            return Ok(Some(report.clone()));
+        }
+        let held_out = match &self.held_out {
+            Some(held) if measure => Some(self.training.measure(held, HELD_OUT_ROUNDS)?.loss),
+            _ => None,
+        };
+        let around = Around {
+            names: self.training.metrics(),
+            rate: self.training.rate(),
+            batch: self.recipe.plan.batch,
+            held_out,
+        };
+        log.write(report, around)?;
+        Ok(Some(report.clone()))
     }
 
     /// The loss of the averaged weights on examples that are not trained on, if there are any.
@@ -112,11 +140,21 @@ impl Trainer {
     }
 
     pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
-        self.training.resume(checkpoint)
+        self.training.resume(checkpoint)?;
+        if let Some(log) = &mut self.log {
+            let file = SafeTensors::open(checkpoint)?;
+            log.resume(file.metadata().get(METRICS)).map_err(|e| e.within(file.label()))?;
+        }
+        Ok(())
     }
 
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
-        self.training.save(path, &self.metadata())
+        let mut metadata = self.metadata();
+        if let Some(log) = &self.log {
+            log.sync()?; // the lines up to this step are never behind the checkpoint
+            metadata.insert(METRICS.into(), log.state());
+        }
+        self.training.save(path, &metadata)
     }
 
     /// Writes the model: averaged weights in the type of the recipe.

@@ -307,12 +307,15 @@ impl Training {
 
     /// Writes everything needed to go on, atomically. `metadata` travels with it.
     pub fn save(&self, path: &Path, metadata: &BTreeMap<String, String>) -> Result<()> {
+        if self.paused {
+            bail!(State, "a step is paused; finish it before saving");
+        }
         self.check_whole()?;
         let held = self.held();
         let list: Vec<(&str, Desc)> = held.iter().map(|(w, _)| (w.name.as_str(), w.desc)).collect();
         let mut metadata = metadata.clone();
         let state = serde_json::json!({
-            "step": self.done, "seed": self.plan.seed, "fingerprint": self.fingerprint,
+            "step": self.done, "seed": self.plan.seed, "fingerprint": self.fingerprint, "broken": self.broken,
         });
         metadata.insert("diffx_checkpoint".into(), state.to_string());
         write_pieces(path, &metadata, &list, &mut |i, put| match held.get(i) {
@@ -362,8 +365,9 @@ impl Training {
             self.session.fill(buffer, &mut |at, piece| file.read_as(want, at, piece))?;
         }
         self.whole = true;
+        let broken = state.get("broken").and_then(serde_json::Value::as_u64);
         self.done = step;
-        self.broken = 0;
+        self.broken = broken.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
         self.paused = false;
         Ok(())
     }
