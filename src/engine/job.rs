@@ -10,6 +10,7 @@ use crate::base::{Error, Result, Status};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
 use crate::sample::{Advance, Replay, Request, Rows};
+use crate::weights::SafeTensors;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -104,7 +105,12 @@ impl Job {
 
     /// Goes on with a saved job. The pipeline must be set up as it was.
     pub fn resume(pipeline: &Arc<Pipeline>, path: &Path) -> Result<Arc<Self>> {
-        let saved = saved::Saved::open(pipeline, path)?;
+        Self::resume_from(pipeline, SafeTensors::open(path)?)
+    }
+
+    /// Goes on with the job in a file that is open already.
+    pub fn resume_from(pipeline: &Arc<Pipeline>, file: SafeTensors) -> Result<Arc<Self>> {
+        let saved = saved::Saved::read(pipeline, file)?;
         let job = Self::prepare(pipeline, saved.options.clone())?;
         if let Some(replay) = lock(&job.replay).as_mut() {
             saved.check(pipeline, &job.rows, replay.program.batch)?;

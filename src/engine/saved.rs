@@ -56,8 +56,7 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    pub(super) fn open(pipeline: &Arc<Pipeline>, path: &Path) -> Result<Self> {
-        let file = SafeTensors::open(path)?;
+    pub(super) fn read(pipeline: &Arc<Pipeline>, file: SafeTensors) -> Result<Self> {
         let label = file.label().to_owned();
         let Some(text) = file.metadata().get(KEY) else {
             bail!(Format, "{label}: no saved job: its metadata has no entry {KEY}");

@@ -148,6 +148,11 @@ impl Trainer {
         Ok(())
     }
 
+    /// Goes on with the checkpoint in a file that is open already.
+    pub fn resume_from(&mut self, checkpoint: &SafeTensors) -> Result<()> {
+        self.training.resume_from(checkpoint)
+    }
+
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {
         let mut metadata = self.metadata();
         if let Some(log) = &self.log {

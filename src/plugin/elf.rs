@@ -22,7 +22,8 @@ const MACHINE: Option<u16> = if cfg!(target_arch = "x86_64") {
     None
 };
 
-pub(super) fn check(file: &[u8]) -> Result<()> {
+/// Whether the linker may see these bytes.
+pub fn check(file: &[u8]) -> Result<()> {
     let Some(header) = file.get(..HEADER).filter(|h| h.starts_with(b"\x7fELF")) else {
         bail!(Format, "is no shared library: {} bytes without an ELF header", file.len());
     };

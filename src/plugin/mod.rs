@@ -37,6 +37,7 @@ mod registry;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod sealed;
 
+pub use elf::check as check_library;
 pub use entry::Kind;
 pub use host::{Host, Log};
 pub use instance::Factory;

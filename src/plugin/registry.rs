@@ -51,7 +51,21 @@ impl Registry {
     pub unsafe fn register(&mut self, descriptor: *const c_void) -> Result<u32> {
         let linked = |p: *const c_void, _: usize| !p.is_null();
         // Safety: as the caller promised.
-        let checked = unsafe { entry::check(descriptor, &linked) }?;
+        unsafe { self.register_mapped(descriptor, &linked) }
+    }
+
+    /// Registers a descriptor of which nothing is known but what memory may be read: `mapped` says of a place and a
+    /// number of bytes whether that is the case.
+    ///
+    /// # Safety
+    /// Where `mapped` says yes, memory must be readable and stay so, unchanged, until the process ends.
+    pub unsafe fn register_mapped(
+        &mut self,
+        descriptor: *const c_void,
+        mapped: &dyn Fn(*const c_void, usize) -> bool,
+    ) -> Result<u32> {
+        // Safety: as the caller promised.
+        let checked = unsafe { entry::check(descriptor, mapped) }?;
         self.add(checked, "")
     }
 

@@ -336,7 +336,11 @@ impl Training {
 
     /// Goes on where `save` stopped. The file must be of the same plan, data and settings.
     pub fn resume(&mut self, path: &Path) -> Result<()> {
-        let file = SafeTensors::open(path)?;
+        self.resume_from(&SafeTensors::open(path)?)
+    }
+
+    /// Goes on with the checkpoint in a file that is open already.
+    pub fn resume_from(&mut self, file: &SafeTensors) -> Result<()> {
         let label = file.label().to_owned();
         let Some(state) = file.metadata().get("diffx_checkpoint") else {
             bail!(Format, "{label}: not a checkpoint of a training");
@@ -359,7 +363,7 @@ impl Training {
             );
         }
         let (wanted, buffers): (Vec<Wanted>, Vec<BufferId>) = self.held().into_iter().unzip();
-        weights::bind::check(&file, &wanted)?;
+        weights::bind::check(file, &wanted)?;
         self.whole = false; // until all of it is there
         for (want, buffer) in wanted.iter().zip(buffers) {
             self.session.fill(buffer, &mut |at, piece| file.read_as(want, at, piece))?;

@@ -1,0 +1,54 @@
+//! The fuzz targets of `fuzz/` over what is committed: their seeds, a corpus that reaches what the fuzzers reached, and
+//! every input that once broke something. No fuzzer is needed for this.
+
+#[path = "../fuzz/src/lib.rs"]
+mod fuzz;
+
+use std::path::Path;
+
+/// The committed inputs of a target, by name.
+fn inputs(folder: &str, target: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).join(target);
+    let Ok(files) = std::fs::read_dir(&dir) else { return Vec::new() };
+    let mut out: Vec<(String, Vec<u8>)> = files
+        .map(|f| f.unwrap().path())
+        .map(|p| (p.display().to_string(), std::fs::read(&p).unwrap()))
+        .collect();
+    out.sort();
+    out
+}
+
+#[test]
+fn every_committed_input_comes_back() {
+    for target in fuzz::TARGETS {
+        let seeds = (target.seeds)().into_iter().enumerate();
+        let mut all: Vec<_> = seeds.map(|(i, s)| (format!("seed {i}"), s)).collect();
+        all.extend(inputs("corpus", target.name));
+        all.extend(inputs("findings", target.name));
+        for (name, bytes) in &all {
+            println!("{} {name}", target.name); // shown when it does not come back
+            (target.run)(bytes);
+        }
+        println!("{}: {} inputs", target.name, all.len());
+    }
+}
+
+/// A seed that ends at the first check would fuzz nothing.
+#[test]
+fn the_seeds_of_descriptors_are_accepted() {
+    fuzz::descriptor::check_seeds();
+}
+
+/// The allocator sees what a body holds: without that, no target would bound memory.
+#[test]
+fn memory_is_counted() {
+    let over = std::panic::catch_unwind(|| {
+        fuzz::memory::bounded(1000, || drop(std::hint::black_box(vec![1u8; 2000])))
+    });
+    assert!(over.is_err());
+    let left = std::panic::catch_unwind(|| {
+        fuzz::memory::bounded(4000, || std::mem::forget(std::hint::black_box(vec![1u8; 2000])))
+    });
+    assert!(left.is_err());
+    fuzz::memory::bounded(4000, || drop(std::hint::black_box(vec![1u8; 2000])));
+}
