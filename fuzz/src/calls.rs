@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
-pub const WORDS: &[&str] = &[];
+pub const WORDS: &[&str] = &["{\"batch\":2}"];
 
 const CAP: u64 = 256 << 10;
 /// An engine with its plugins, texts, graphs and plans of a tiny network.

@@ -3,8 +3,7 @@
 
 use super::memory::bounded;
 use diffx::mem::Budget;
-use diffx::train::data::csv::is_date;
-use diffx::train::data::{Series, Split, windows};
+use diffx::train::data::{Panel, Series, Split, windows};
 
 pub const WORDS: &[&str] = &[
     "Date",
@@ -29,22 +28,20 @@ const PER_BYTE: usize = 128;
 
 pub fn run(data: &[u8]) {
     let Some((first, rest)) = data.split_first() else { return };
-    let Ok(text) = std::str::from_utf8(rest) else { return };
     let budget = Budget::new(1 << 16, None);
     bounded(PER_BYTE * data.len() + (1 << 16) + 8192, || {
         let column = (first & 1 != 0).then_some("Close");
-        let Ok(series) = Series::parse(text, column) else { return };
+        let Ok(series) = Series::parse(rest, column) else { return };
         assert_eq!(series.values.len(), series.dates.len());
         assert!(!series.values.is_empty() && series.values.iter().all(|v| v.is_finite()));
-        if series.dates.iter().all(|d| is_date(d)) {
-            assert!(series.dates.is_sorted());
-        }
+        assert!(series.dates.is_sorted_by(|a, b| a < b));
+        let panel = Panel::from(series);
         let (window, history) = (1 + usize::from(first >> 1 & 3), usize::from(first >> 3 & 3));
         let stride = 1 + usize::from(first >> 5 & 1);
         let split = (first >> 6 & 1 != 0).then_some("2020-01-04");
         for side in [Split::Train, Split::HeldOut] {
-            let Ok(cut) = windows(&series, window, history, stride, split, side) else { continue };
-            if let Ok(set) = cut.dataset(&series, &budget) {
+            let Ok(cut) = windows(&panel, window, history, stride, split, side) else { continue };
+            if let Ok(set) = cut.tables(&panel, &budget) {
                 assert_eq!(set.len(), cut.starts.len());
             }
         }

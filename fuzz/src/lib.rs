@@ -15,6 +15,7 @@ pub mod descriptor;
 pub mod header;
 pub mod json;
 pub mod memory;
+pub mod png;
 pub mod saved;
 
 use std::path::Path;
@@ -34,7 +35,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls csv descriptor header json saved }
+targets! { calls csv descriptor header json png saved }
 
 /// What a fuzzer does before the first input: with `FUZZ_SEEDS=DIR` it writes seeds and dictionary there and ends.
 pub fn prepare(seeds: fn() -> Vec<Vec<u8>>, words: &[&str]) {

@@ -10,7 +10,7 @@ use crate::weights::plain_file;
 use crate::{bail, fail};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufReader, Read as _};
+use std::io::{BufRead, BufReader, Read as _, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl Reader for Pictures {
         let Some(first) = found.pictures.first() else {
             bail!(NotFound, "{}: no .png files there", root.display());
         };
-        let (width, height) = decode(&root.join(first), source.channels, &mut Vec::new())?;
+        let (width, height) = file(&root.join(first), source.channels, budget, &mut Vec::new())?;
         let channels = source.channels.count();
         let n = found.pictures.len();
         let desc = Desc::new(DType::F32, &[n, height, width, channels])?;
@@ -55,7 +55,7 @@ impl Reader for Pictures {
         let each = (height * width * channels * 4).max(1);
         for (name, cells) in found.pictures.iter().zip(x.bytes_mut().chunks_exact_mut(each)) {
             let path = root.join(name);
-            let size = decode(&path, source.channels, &mut pixels)?;
+            let size = file(&path, source.channels, budget, &mut pixels)?;
             if size != (width, height) {
                 bail!(
                     Invalid,
@@ -191,22 +191,43 @@ fn read_labels(path: &Path) -> Result<BTreeMap<PathBuf, String>> {
     Ok(out)
 }
 
-/// Pixels row by row in the wanted channels; gives (width, height). What is transparent is put on black where alpha is
-/// not asked for.
-fn decode(path: &Path, channels: Channels, out: &mut Vec<u8>) -> Result<(usize, usize)> {
+/// The picture in a file.
+fn file(
+    path: &Path,
+    channels: Channels,
+    budget: &Budget,
+    out: &mut Vec<u8>,
+) -> Result<(usize, usize)> {
     let label = path.display();
     let (file, len) = plain_file(path)?;
     if len > MAX_FILE {
         bail!(Unsupported, "{label}: has {len} bytes, a picture may have at most {MAX_FILE}");
     }
-    let wrong = |e: png::DecodingError| fail!(Format, "{label}: {e}");
+    decode(BufReader::new(file), channels, budget, out).map_err(|e| e.within(label))
+}
+
+/// Pixels row by row in the wanted channels; gives (width, height). What is transparent is put on black where alpha is
+/// not asked for. A picture of which the budget could not hold one example is not unpacked.
+pub fn decode(
+    file: impl BufRead + Seek,
+    channels: Channels,
+    budget: &Budget,
+    out: &mut Vec<u8>,
+) -> Result<(usize, usize)> {
+    let wrong = |e: png::DecodingError| fail!(Format, "{e}");
     let limits = png::Limits { bytes: MAX_UNPACKED };
-    let mut decoder = png::Decoder::new_with_limits(BufReader::new(file), limits);
+    let mut decoder = png::Decoder::new_with_limits(file, limits);
     decoder.set_transformations(png::Transformations::normalize_to_color8());
+    // texts and profiles are unpacked for nobody
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(wrong)?;
     let Some(size) = reader.output_buffer_size().filter(|n| *n <= MAX_UNPACKED) else {
-        bail!(Unsupported, "{label}: more than {MAX_UNPACKED} bytes unpacked");
+        bail!(Unsupported, "more than {MAX_UNPACKED} bytes unpacked");
     };
+    let (width, height) = (u64::from(reader.info().width), u64::from(reader.info().height));
+    let cells = width.saturating_mul(height).saturating_mul(channels.count() as u64);
+    budget.check(cells.saturating_mul(4).max(size as u64), "a picture")?;
     let mut raw = zeros(size, "a picture")?;
     let frame = reader.next_frame(&mut raw).map_err(wrong)?;
     let (kind, samples) = (frame.color_type, frame.color_type.samples().max(1));
@@ -217,7 +238,7 @@ fn decode(path: &Path, channels: Channels, out: &mut Vec<u8>) -> Result<(usize, 
             (png::ColorType::GrayscaleAlpha, &[v, a]) => ([v; 3], a),
             (png::ColorType::Rgb, &[r, g, b]) => ([r, g, b], 255),
             (png::ColorType::Rgba, &[r, g, b, a]) => ([r, g, b], a),
-            _ => bail!(Unsupported, "{label}: pixels are {kind:?}, want grey or RGB"),
+            _ => bail!(Unsupported, "pixels are {kind:?}, want grey or RGB"),
         };
         let on_black = |v: u8| ((u32::from(v) * u32::from(alpha) + 127) / 255) as u8;
         match channels {
