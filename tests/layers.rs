@@ -35,6 +35,7 @@ const MAY_BE_UNSAFE: &[&str] = &[
     "mem/",
     "cuda/",
     "cpu/",
+    "base/philox_avx512.rs",
     "base/philox_simd.rs",
     "engine/builtin.rs",
     "engine/mod.rs",

@@ -4,8 +4,9 @@
 mod model;
 
 use diffx::base::Status;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Pipeline};
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Paths, Pipeline, Setting};
 use diffx::mem::Tensor;
+use diffx::sample::Scheme;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -177,4 +178,53 @@ fn cancelled_and_failed_jobs_say_so() {
     assert_eq!(small.result("x").unwrap().dims(), [2, 6]);
     assert_eq!(small.result("y").unwrap_err().status, Status::NotFound);
     std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_path_is_its_id_whatever_threads_ranges_and_what_is_kept() {
+    const PATHS: usize = 5000;
+    let times: Vec<f64> = (1..=20).map(|k| f64::from(k) / 10.0).collect();
+    let starts: Vec<f32> = (0..3 * PATHS).map(|k| 0.5 + (k % 97) as f32 / 50.0).collect();
+    let (one, three) = (model::engine(1), model::engine(3));
+    let schemes = [Scheme::Exact, Scheme::Euler { substeps: 3 }];
+    for (process, scheme) in ["cir", "gbm", "besq:{\"delta\":0.7}", "ou"]
+        .into_iter()
+        .flat_map(|p| schemes.map(|s| (p, s)))
+    {
+        let setting = Setting::parse(process).unwrap();
+        let run = |engine: &Arc<Engine>, first: usize, n: usize, keep: &[u32]| {
+            let start = &starts[3 * first..3 * (first + n)];
+            let x0 = Tensor::from_f32(&[n, 3], start, engine.budget()).unwrap();
+            let paths = Paths {
+                process: &setting,
+                x0: &x0,
+                per_sample: true,
+                times: &times,
+                keep,
+                scheme,
+                n_samples: n,
+                seed: 9,
+                first_sample: first as u64,
+            };
+            let out = engine.simulate(&paths).unwrap();
+            let kept = if keep.is_empty() { times.len() } else { keep.len() };
+            assert_eq!(out.dims(), [n, kept, 3]);
+            out.elements::<f32>().unwrap().to_vec()
+        };
+        let whole = run(&one, 0, PATHS, &[]);
+        assert!(whole.iter().all(|x| x.is_finite()), "{process} {scheme:?}");
+        assert!(whole == run(&three, 0, PATHS, &[]), "{process} {scheme:?} on three threads");
+        let mut joined = Vec::new();
+        let mut first = 0;
+        for n in [1, 2, 1999, 1366, 1632] {
+            joined.extend(run(&three, first, n, &[]));
+            first += n;
+        }
+        assert!(first == PATHS && joined == whole, "{process} {scheme:?} in ranges");
+        let some = run(&three, 0, PATHS, &[0, 7, 19]);
+        let same = whole.chunks(60).zip(some.chunks(9)).all(|(all, some)| {
+            all[..3] == some[..3] && all[21..24] == some[3..6] && all[57..] == some[6..]
+        });
+        assert!(same, "{process} {scheme:?}: three of twenty times");
+    }
 }

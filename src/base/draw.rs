@@ -4,8 +4,10 @@
 //! no thread order. Every loop is bounded: each try succeeds with a probability above 0.7, so [`TRIES`] failures in a
 //! row do not happen (below 1e-130), but a bound is what makes that a fact about time.
 
-use super::philox::{Stream, unit_f64, unit_wide};
+use super::philox::{Stream, radius_f64, unit_f64, unit_wide};
+use super::philox_simd;
 use super::special::gamma::log_poisson;
+use super::special::wide;
 
 /// What [`Stream::categorical`] returns when no category has a weight. Not an index: callers write a value of their
 /// own choice (a mask token, 0) and report it.
@@ -23,22 +25,39 @@ impl Stream {
         }
         let boost = shape < 1.0;
         let d = if boost { shape + 1.0 } else { shape } - 1.0 / 3.0;
-        let c = 1.0 / (9.0 * d).sqrt();
         for block in 0..TRIES {
-            let u = self.block(e, block).map(unit_f64);
-            let x = (-2.0 * u[0].ln()).sqrt() * (std::f64::consts::TAU * u[1]).cos();
-            let v = 1.0 + c * x;
-            if v <= 0.0 {
-                continue;
-            }
-            let v = v * v * v;
-            // Far out the test rejects one draw in 1e12 and rounding would decide it.
-            if d > 1e10 || u[2].ln() < 0.5 * x * x + d - d * v + d * v.ln() {
-                let g = d * v;
-                return (if boost { g * (u[3].ln() / shape).exp() } else { g }, block + 1);
+            let w = self.block(e, block);
+            let first = Try::new(d, [w[0], w[1], w[2]]);
+            if first.sure || first.accepted(d, w[2]) {
+                let g = d * first.v;
+                let log = || wide::ln(unit_f64(w[3]));
+                return (if boost { g * (log() / shape).exp() } else { g }, block + 1);
             }
         }
         (d, TRIES)
+    }
+
+    /// `out[i] = gamma_f64(first + i, shapes[i])`, the same bits; the two are equally long.
+    pub fn fill_gamma_f64(&self, first: u64, shapes: &[f64], out: &mut [f64]) {
+        philox_simd::fill_gamma(self, first, shapes, out);
+    }
+
+    /// `out[i] = gamma_f32(first + i, shapes[i])`, the same bits.
+    pub fn fill_gamma_f32(&self, first: u64, shapes: &[f32], out: &mut [f32]) {
+        const CHUNK: usize = 256;
+        let (mut a, mut g) = ([0.0; CHUNK], [0.0; CHUNK]);
+        let mut e = first;
+        for (out, shapes) in out.chunks_mut(CHUNK).zip(shapes.chunks(CHUNK)) {
+            let n = out.len();
+            for (a, shape) in a.iter_mut().zip(shapes) {
+                *a = f64::from(*shape);
+            }
+            self.fill_gamma_f64(e, &a[..n], &mut g[..n]);
+            for (out, g) in out.iter_mut().zip(&g) {
+                *out = *g as f32;
+            }
+            e += n as u64;
+        }
     }
 
     /// [`Self::gamma_f64`] rounded once: f32 has neither the range for `u^(1/shape)` nor the digits for the test.
@@ -140,6 +159,35 @@ impl Stream {
 }
 
 const STRETCHES: usize = 64;
+
+/// One try of Marsaglia and Tsang for a shape of at least 1: `d v` is the draw if accepted.
+#[derive(Clone, Copy)]
+pub(super) struct Try {
+    pub(super) x: f64,
+    pub(super) v: f64,
+    /// Accepted whatever the exact test says: u < 1 - 0.0331 x⁴ implies it.
+    pub(super) sure: bool,
+}
+
+impl Try {
+    /// d = shape - 1/3. Without a branch, for vectors.
+    #[inline(always)]
+    pub(super) fn new(d: f64, w: [u32; 3]) -> Self {
+        let c = 1.0 / (9.0 * d).sqrt();
+        let x = radius_f64(w[0]) * wide::sincos_turn(w[1]).1;
+        let v = 1.0 + c * x;
+        let square = x * x;
+        let sure = (v > 0.0) & (unit_f64(w[2]) < 1.0 - 0.0331 * square * square);
+        Self { x, v: v * v * v, sure }
+    }
+
+    /// The exact test. Far out it rejects one draw in 1e12 and rounding would decide it.
+    pub(super) fn accepted(self, d: f64, word: u32) -> bool {
+        let Self { x, v, .. } = self;
+        let log = || wide::ln(unit_f64(word));
+        v > 0.0 && (d > 1e10 || log() < 0.5 * x * x + d - d * v + d * wide::ln(v))
+    }
+}
 
 #[cfg(test)]
 mod tests {

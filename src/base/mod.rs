@@ -6,6 +6,8 @@ pub mod draw;
 pub mod dtype;
 pub mod error;
 pub mod philox;
+#[cfg(target_arch = "x86_64")]
+mod philox_avx512;
 mod philox_simd;
 pub mod shape;
 pub mod special;

@@ -2,16 +2,16 @@
 //!
 //! Randomness is addressed, not consumed: a draw is a pure function of (seed, purpose, step, ordinal, element, block),
 //! so a sample keeps its noise in any batch, on any thread and under any plan. The f32 values are the same bits on
-//! every CPU and on CUDA; f64 normals go through libm and agree to about an ulp between systems.
+//! every CPU and on CUDA, those in f64 on every CPU.
 
 use super::philox_simd;
-use super::special::float;
+use super::special::{float, wide};
 
 /// Elements are numbered below this: 24 bits of the second counter word belong to the element, 8 to the purpose.
 pub const MAX_ELEM: u64 = 1 << 56;
 
-const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
-const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
+pub(super) const MULTIPLIER: [u32; 2] = [0xD251_1F53, 0xCD9E_8D57];
+pub(super) const WEYL: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
 
 /// The block cipher of Salmon et al. (2011), ten rounds, matching the Random123 known answers.
 #[inline(always)]
@@ -44,6 +44,7 @@ pub struct Stream {
 }
 
 impl Stream {
+    #[inline(always)]
     pub(super) fn key(&self) -> [u32; 2] {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
@@ -87,22 +88,22 @@ impl Stream {
 
     /// `out[i] = normal_f32(first + i)`, the same bits.
     pub fn fill_normal_f32(&self, first: u64, out: &mut [f32]) {
-        philox_simd::fill_normal(self, first, out);
+        philox_simd::fill::<f32, philox_simd::Normal>(self, first, out);
     }
 
     /// `out[i] = uniform_f32(first + i)`, the same bits.
     pub fn fill_uniform_f32(&self, first: u64, out: &mut [f32]) {
-        philox_simd::fill_uniform(self, first, out);
+        philox_simd::fill::<f32, philox_simd::Uniform>(self, first, out);
     }
 
     /// `out[i] = normal_f64(first + i)`, the same bits.
     pub fn fill_normal_f64(&self, first: u64, out: &mut [f64]) {
-        fill_blocks(self, first, out, normals_f64);
+        philox_simd::fill::<f64, philox_simd::Normal>(self, first, out);
     }
 
     /// `out[i] = uniform_f64(first + i)`, the same bits.
     pub fn fill_uniform_f64(&self, first: u64, out: &mut [f64]) {
-        fill_blocks(self, first, out, |w| w.map(unit_f64));
+        philox_simd::fill::<f64, philox_simd::Uniform>(self, first, out);
     }
 }
 
@@ -170,10 +171,18 @@ pub(super) fn normals_f32(w: [u32; 4]) -> [f32; 4] {
     [a, b, c, d]
 }
 
-fn normals_f64(w: [u32; 4]) -> [f64; 4] {
+/// The Box-Muller radius of a word in f64.
+#[inline(always)]
+pub(super) fn radius_f64(word: u32) -> f64 {
+    (-2.0 * wide::ln(unit_f64(word))).sqrt()
+}
+
+/// [`normals_f32`] in f64.
+#[inline(always)]
+pub(super) fn normals_f64(w: [u32; 4]) -> [f64; 4] {
     let pair = |radius, angle| {
-        let r = (-2.0 * unit_f64(radius).ln()).sqrt();
-        let (sin, cos) = (std::f64::consts::TAU * unit_f64(angle)).sin_cos();
+        let r = radius_f64(radius);
+        let (sin, cos) = wide::sincos_turn(angle);
         [r * cos, r * sin]
     };
     let ([a, b], [c, d]) = (pair(w[0], w[1]), pair(w[2], w[3]));

@@ -1,30 +1,51 @@
-//! Bulk f32 noise, vectorised by the compiler: one body, built once for AVX2 with FMA and once for any CPU.
+//! Bulk noise, vectorised by the compiler: one body, built for AVX-512, for AVX2 with FMA and for any CPU.
 //!
-//! The bits are the same in both builds because every step is one IEEE operation (`special::float`) and no reduction
-//! exists; only the speed differs, above all because `mul_add` without FMA is a call.
+//! The bits are the same in all builds because every step is one IEEE operation (`special::float`, `special::wide`) and
+//! no reduction exists; only the speed differs, above all because `mul_add` without FMA is a call.
 
+use super::draw::Try;
 use super::philox::{self, Stream};
-use super::special::float;
+#[cfg(target_arch = "x86_64")]
+use super::philox_avx512;
+use super::special::{float, wide};
 
-/// Blocks worked on at once: two 256-bit registers per counter word.
+/// Blocks worked on at once.
 const LANES: usize = 16;
 
-pub(super) fn fill_normal(stream: &Stream, first: u64, out: &mut [f32]) {
+type Lanes<T> = [[T; LANES]; 4];
+
+/// `out[i]` is the draw of element `first + i`.
+pub(super) fn fill<T: Copy + Default, L: Law<T>>(stream: &Stream, first: u64, out: &mut [T]) {
     #[cfg(target_arch = "x86_64")]
-    if has_fma() {
-        // Safety: `has_fma` has just seen both features on this CPU.
-        return unsafe { normal_fma(stream, first, out) };
+    if has_avx512() {
+        // Safety: the CPU has just been asked.
+        return unsafe { fill_avx512::<T, L>(stream, first, out) };
+    } else if has_fma() {
+        // Safety: the CPU has just been asked.
+        return unsafe { fill_fma::<T, L>(stream, first, out) };
     }
-    normal(stream, first, out);
+    fill_with::<T, L, Plain>(stream, first, out);
 }
 
-pub(super) fn fill_uniform(stream: &Stream, first: u64, out: &mut [f32]) {
+/// `out[i] = stream.gamma_f64(first + i, shapes[i])`, the same bits.
+pub(super) fn fill_gamma(stream: &Stream, first: u64, shapes: &[f64], out: &mut [f64]) {
     #[cfg(target_arch = "x86_64")]
-    if has_fma() {
-        // Safety: `has_fma` has just seen both features on this CPU.
-        return unsafe { uniform_fma(stream, first, out) };
+    if has_avx512() {
+        // Safety: the CPU has just been asked.
+        return unsafe { gamma_avx512(stream, first, shapes, out) };
+    } else if has_fma() {
+        // Safety: the CPU has just been asked.
+        return unsafe { gamma_fma(stream, first, shapes, out) };
     }
-    uniform(stream, first, out);
+    gamma_with::<Plain>(stream, first, shapes, out);
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx512() -> bool {
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512vl")
+        && has_fma()
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -32,43 +53,45 @@ fn has_fma() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// Only to be called where the CPU has AVX2 and FMA: elsewhere the first vector instruction is an illegal one.
+/// Only to be called where the CPU has these features: elsewhere the first vector instruction is an illegal one.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+fn fill_avx512<T: Copy + Default, L: Law<T>>(stream: &Stream, first: u64, out: &mut [T]) {
+    fill_with::<T, L, Avx512>(stream, first, out);
+}
+
+/// As [`fill_avx512`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn normal_fma(stream: &Stream, first: u64, out: &mut [f32]) {
-    normal(stream, first, out);
+fn fill_fma<T: Copy + Default, L: Law<T>>(stream: &Stream, first: u64, out: &mut [T]) {
+    fill_with::<T, L, Plain>(stream, first, out);
 }
 
-/// As [`normal_fma`].
+/// As [`fill_avx512`].
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx512vl,avx2,fma")]
+fn gamma_avx512(stream: &Stream, first: u64, shapes: &[f64], out: &mut [f64]) {
+    gamma_with::<Avx512>(stream, first, shapes, out);
+}
+
+/// As [`fill_avx512`].
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-fn uniform_fma(stream: &Stream, first: u64, out: &mut [f32]) {
-    uniform(stream, first, out);
+fn gamma_fma(stream: &Stream, first: u64, shapes: &[f64], out: &mut [f64]) {
+    gamma_with::<Plain>(stream, first, shapes, out);
 }
-
-#[inline(always)]
-fn normal(stream: &Stream, first: u64, out: &mut [f32]) {
-    fill::<Normal>(stream, first, out);
-}
-
-#[inline(always)]
-fn uniform(stream: &Stream, first: u64, out: &mut [f32]) {
-    fill::<Uniform>(stream, first, out);
-}
-
-type Lanes<T> = [[T; LANES]; 4];
 
 /// How words become values: one block, or [`LANES`] of them. A trait and not closures, because a closure is compiled
 /// without the features of the function it stands in.
-trait Law {
-    fn one(w: [u32; 4]) -> [f32; 4];
-    fn many(w: &Lanes<u32>) -> Lanes<f32>;
+pub(super) trait Law<T> {
+    fn one(w: [u32; 4]) -> [T; 4];
+    fn many(w: &Lanes<u32>) -> Lanes<T>;
 }
 
-struct Normal;
-struct Uniform;
+pub(super) struct Normal;
+pub(super) struct Uniform;
 
-impl Law for Normal {
+impl Law<f32> for Normal {
     #[inline(always)]
     fn one(w: [u32; 4]) -> [f32; 4] {
         philox::normals_f32(w)
@@ -93,34 +116,105 @@ impl Law for Normal {
     }
 }
 
-impl Law for Uniform {
+impl Law<f64> for Normal {
     #[inline(always)]
-    fn one(w: [u32; 4]) -> [f32; 4] {
-        w.map(philox::unit_f32)
+    fn one(w: [u32; 4]) -> [f64; 4] {
+        philox::normals_f64(w)
     }
 
     #[inline(always)]
-    fn many(w: &Lanes<u32>) -> Lanes<f32> {
-        let mut x = [[0f32; LANES]; 4];
-        for k in 0..4 {
+    fn many(w: &Lanes<u32>) -> Lanes<f64> {
+        let mut x = [[0f64; LANES]; 4];
+        for pair in [0, 2] {
+            let mut radius = [0f64; LANES];
             for l in 0..LANES {
-                x[k][l] = philox::unit_f32(w[k][l]);
+                radius[l] = philox::radius_f64(w[pair][l]);
+            }
+            for l in 0..LANES {
+                let (sin, cos) = wide::sincos_turn(w[pair + 1][l]);
+                x[pair][l] = radius[l] * cos;
+                x[pair + 1][l] = radius[l] * sin;
             }
         }
         x
     }
 }
 
+macro_rules! uniform {
+    ($($T:ty: $unit:path;)*) => {
+        $(impl Law<$T> for Uniform {
+            #[inline(always)]
+            fn one(w: [u32; 4]) -> [$T; 4] {
+                w.map($unit)
+            }
+
+            #[inline(always)]
+            fn many(w: &Lanes<u32>) -> Lanes<$T> {
+                let mut x = [[0.0; LANES]; 4];
+                for k in 0..4 {
+                    for l in 0..LANES {
+                        x[k][l] = $unit(w[k][l]);
+                    }
+                }
+                x
+            }
+        })*
+    };
+}
+
+uniform! {
+    f32: philox::unit_f32;
+    f64: philox::unit_f64;
+}
+
+/// Where the words of [`LANES`] blocks come from.
+trait Words {
+    /// Block 0 of the elements `elem..elem + LANES`, word by word.
+    fn words(stream: &Stream, elem: u64) -> Lanes<u32>;
+}
+
+struct Plain;
+
+impl Words for Plain {
+    #[inline(always)]
+    fn words(stream: &Stream, elem: u64) -> Lanes<u32> {
+        let mut w = [[0u32; LANES]; 4];
+        for l in 0..LANES {
+            let c = stream.block(elem + l as u64, 0);
+            for k in 0..4 {
+                w[k][l] = c[k];
+            }
+        }
+        w
+    }
+}
+
+/// Only to be used by the functions built for it.
+#[cfg(target_arch = "x86_64")]
+struct Avx512;
+
+#[cfg(target_arch = "x86_64")]
+impl Words for Avx512 {
+    #[inline(always)]
+    fn words(stream: &Stream, elem: u64) -> Lanes<u32> {
+        if elem as u32 > u32::MAX - LANES as u32 {
+            return Plain::words(stream, elem); // a carry into the next counter word
+        }
+        // Safety: the functions that use this type run only where the CPU has AVX-512.
+        unsafe { philox_avx512::words(stream, elem, 0) }
+    }
+}
+
 /// Single blocks up to the first whole one, then [`LANES`] blocks at a time, then the rest singly.
 #[inline(always)]
-fn fill<L: Law>(stream: &Stream, first: u64, out: &mut [f32]) {
+fn fill_with<T: Copy + Default, L: Law<T>, W: Words>(stream: &Stream, first: u64, out: &mut [T]) {
     let head = out.len().min((first.wrapping_neg() % 4) as usize);
     let (start, body) = out.split_at_mut(head);
     philox::fill_blocks(stream, first, start, L::one);
     let mut e = first + head as u64;
     let mut chunks = body.chunks_exact_mut(4 * LANES);
     for chunk in &mut chunks {
-        let x = L::many(&words(stream, e / 4));
+        let x = L::many(&W::words(stream, e / 4));
         for (l, out) in chunk.chunks_exact_mut(4).enumerate() {
             for (k, out) in out.iter_mut().enumerate() {
                 *out = x[k][l];
@@ -131,17 +225,37 @@ fn fill<L: Law>(stream: &Stream, first: u64, out: &mut [f32]) {
     philox::fill_blocks(stream, e, chunks.into_remainder(), L::one);
 }
 
-/// Block 0 of the elements `elem..elem + LANES`, word by word.
+/// The first try of [`LANES`] elements at once; those it leaves in doubt start over singly.
 #[inline(always)]
-fn words(stream: &Stream, elem: u64) -> Lanes<u32> {
-    let mut w = [[0u32; LANES]; 4];
-    for l in 0..LANES {
-        let c = stream.block(elem + l as u64, 0);
-        for k in 0..4 {
-            w[k][l] = c[k];
+fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [f64]) {
+    let mut e = first;
+    let mut chunks = out.chunks_exact_mut(LANES);
+    let mut rest = shapes.chunks_exact(LANES);
+    for (out, shapes) in (&mut chunks).zip(&mut rest) {
+        let w = W::words(stream, e);
+        let (mut x, mut v, mut doubt) = ([0.0; LANES], [0.0; LANES], [0u64; LANES]);
+        for l in 0..LANES {
+            let shape = shapes[l];
+            let d = shape - 1.0 / 3.0;
+            let t = Try::new(d, [w[0][l], w[1][l], w[2][l]]);
+            (x[l], v[l], out[l]) = (t.x, t.v, d * t.v);
+            // a shape below 1, NaN or infinite goes its own way
+            let plain = (shape >= 1.0) & (shape < f64::INFINITY);
+            doubt[l] = u64::from(!t.sure) | u64::from(!plain) << 1;
         }
+        for l in 0..LANES {
+            let t = Try { x: x[l], v: v[l], sure: false };
+            let fine = doubt[l] == 0 || doubt[l] == 1 && t.accepted(shapes[l] - 1.0 / 3.0, w[2][l]);
+            if !fine {
+                out[l] = stream.gamma_f64(e + l as u64, shapes[l]).0;
+            }
+        }
+        e += LANES as u64;
     }
-    w
+    for (out, shape) in chunks.into_remainder().iter_mut().zip(rest.remainder()) {
+        *out = stream.gamma_f64(e, *shape).0;
+        e += 1;
+    }
 }
 
 #[cfg(test)]
@@ -160,30 +274,59 @@ mod tests {
         const WANT: u64 = 0xcf9c_8726_97eb_834b;
         let stream = Stream { seed: 42, purpose: 0, step: 7, ordinal: 0 };
         let mut x = vec![0f32; 4_000_000];
-        fill_normal(&stream, 0, &mut x);
+        fill::<f32, Normal>(&stream, 0, &mut x);
         assert_eq!(hash(x.iter().copied()), WANT, "vector build");
         x.fill(0.0);
-        normal(&stream, 0, &mut x);
+        fill_with::<f32, Normal, Plain>(&stream, 0, &mut x);
         assert_eq!(hash(x.iter().copied()), WANT, "portable build");
         let single = (0..4_000_000).map(|e| stream.normal_f32(e));
         assert_eq!(hash(single), WANT, "single draws");
+    }
+
+    /// Every build this machine can run, across the place where the low counter word wraps.
+    #[test]
+    fn builds_agree_in_f64_and_on_gammas() {
+        let stream = Stream { seed: 42, purpose: 3, step: 7, ordinal: 1 };
+        for first in [0, 5, (1 << 32) - 40, (1 << 34) - 90] {
+            let (mut a, mut b) = (vec![0f64; 777], vec![0f64; 777]);
+            fill::<f64, Normal>(&stream, first, &mut a);
+            fill_with::<f64, Normal, Plain>(&stream, first, &mut b);
+            assert_eq!(a, b);
+            assert!((0..777).all(|i| a[i] == stream.normal_f64(first + i as u64)));
+            let shape = |i: usize| [0.3, 1.0, 1.28, 64.0, 1e11, 0.0, f64::INFINITY, 2.5][i % 8];
+            let shapes: Vec<f64> = (0..777).map(shape).collect();
+            fill_gamma(&stream, first, &shapes, &mut a);
+            gamma_with::<Plain>(&stream, first, &shapes, &mut b);
+            assert_eq!(a, b);
+            assert!((0..777).all(|i| a[i] == stream.gamma_f64(first + i as u64, shapes[i]).0));
+        }
+        let mut nan = [0.0; 16];
+        fill_gamma(&stream, 0, &[f64::NAN; 16], &mut nan);
+        assert!(nan.iter().all(|x| x.is_nan()));
     }
 
     #[test]
     #[ignore = "a measurement"]
     fn speed() {
         let stream = Stream { seed: 42, purpose: 0, step: 7, ordinal: 0 };
-        let mut x = vec![0f32; 1 << 16];
-        for (name, f) in [
-            ("dispatched normal", fill_normal as fn(&Stream, u64, &mut [f32])),
-            ("portable normal", normal),
-            ("dispatched uniform", fill_uniform),
-        ] {
+        let (mut x, mut y) = (vec![0f32; 1 << 12], vec![0f64; 1 << 12]);
+        let shapes = vec![1.28; 1 << 12];
+        let time = |name: &str, f: &mut dyn FnMut(u64)| {
             let start = std::time::Instant::now();
-            for k in 0..50 {
-                f(&stream, k << 16, std::hint::black_box(&mut x));
-            }
-            println!("{name}: {:.0} M/s", 50.0 * 65.536e-3 / start.elapsed().as_secs_f64());
-        }
+            (0..500).for_each(|k| f(k << 12));
+            println!("{name}: {:.2} ns", start.elapsed().as_secs_f64() * 1e9 / (500.0 * 4096.0));
+        };
+        time("normal f32", &mut |e| fill::<f32, Normal>(&stream, e, std::hint::black_box(&mut x)));
+        time("uniform f32", &mut |e| {
+            fill::<f32, Uniform>(&stream, e, std::hint::black_box(&mut x))
+        });
+        time("portable normal f32", &mut |e| {
+            fill_with::<f32, Normal, Plain>(&stream, e, std::hint::black_box(&mut x))
+        });
+        time("normal f64", &mut |e| fill::<f64, Normal>(&stream, e, std::hint::black_box(&mut y)));
+        time("portable normal f64", &mut |e| {
+            fill_with::<f64, Normal, Plain>(&stream, e, std::hint::black_box(&mut y))
+        });
+        time("gamma 1.28", &mut |e| fill_gamma(&stream, e, &shapes, std::hint::black_box(&mut y)));
     }
 }

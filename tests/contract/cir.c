@@ -33,7 +33,7 @@ RANGE(cir_info)
 {
     UNUSED;
     out->space = DFX_SPACE_CONTINUOUS;
-    out->flags = DFX_PROCESS_IS_POSITIVE;
+    out->flags = DFX_PROCESS_IS_POSITIVE | DFX_PROCESS_IS_HOMOGENEOUS;
     out->sigma_min = 3e-3 * sqrt(stats->w_var);
     out->sigma_max = 30. * sqrt(stats->x_mean);
     return DFX_OK;
@@ -123,9 +123,19 @@ BUILD(cir_ancestral, dfx_process_io)
     return DFX_OK;
 }
 
+/* For Euler paths. */
+BUILD(cir_sde, dfx_process_io)
+{
+    PEN;
+    dfx_node x = io->in[0];
+    io->out[0] = MUL(NUM(P(KAPPA)), SUB(NUM(P(THETA)), x));
+    io->out[1] = MUL(NUM(P(SIGMA)), SQRT(x));
+    return DFX_OK;
+}
+
 static const dfx_process_api cir_api = {
     sizeof(dfx_process_api), 0, cir_info, cir_clock, cir_encode, cir_decode, cir_perturb, cir_prior,
-    cir_precond, cir_renoise, cir_ancestral, NULL, NULL, NULL, NULL, NULL,
+    cir_precond, cir_renoise, cir_ancestral, NULL, NULL, NULL, NULL, cir_sde,
 };
 
 /* ---- model: D for data b chi'^2_delta(lambda), closed form */

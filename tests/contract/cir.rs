@@ -59,6 +59,43 @@ fn simulated_transitions_are_noncentral_chi_square() {
     }
 }
 
+/// The plugin's own equation, in f32: near the law with many steps, far with two; past the end of its clock in f32 the
+/// exact paths go on.
+#[test]
+fn euler_paths_and_late_times_of_a_plugin() {
+    let Some(p) = plugins("cir") else { return };
+    let (kappa, theta, sigma) = CASES[0];
+    let x0 = Tensor::from_f32(&[1], &[0.05], &Budget::unlimited()).unwrap();
+    let paths = |scheme, times: &[f64]| {
+        let model = p.model("cir.net", &format!(r#"{{"delta":{}}}"#, delta(CASES[0])));
+        let parts = p.parts(model, vec![p.process("cir", &config(CASES[0], 0))]);
+        let last = times.len() as u32 - 1;
+        let run = Simulation {
+            parts: &parts,
+            x0: &x0,
+            times,
+            keep: &[last],
+            scheme,
+            n_samples: N,
+            seed: 3,
+            first_sample: 0,
+        };
+        let go = &mut || diffx::exec::Interrupt::Continue;
+        let out = run.run(&backend(), &Budget::unlimited(), go).unwrap();
+        out.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect::<Vec<_>>()
+    };
+    let law = |t: f64, x: f64| {
+        let decay = f64::exp(-kappa * t);
+        let c = sigma * sigma * (1.0 - decay) / (4.0 * kappa);
+        chi_square_cdf(x / c, delta(CASES[0]), 0.05 * decay / c)
+    };
+    let fine = distance(&paths(Scheme::Euler { substeps: 200 }, &[1.0]), |x| law(1.0, x));
+    let coarse = distance(&paths(Scheme::Euler { substeps: 2 }, &[1.0]), |x| law(1.0, x));
+    assert!(fine < limit(N, 1e-4) && coarse > 2.0 * limit(N, 1e-4), "{fine} {coarse}");
+    let late = distance(&paths(Scheme::Exact, &[0.5, 300.0]), |x| law(300.0, x));
+    assert!(late < limit(N, 1e-4), "{late}");
+}
+
 /// Samples of the ancestral sampler for data b chi'^2_delta(lambda).
 fn ancestral(
     p: &Plugins,

@@ -5,6 +5,7 @@
 
 mod mask;
 mod oracle;
+mod paths;
 mod run;
 
 use diffx::base::special::law;

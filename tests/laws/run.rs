@@ -119,6 +119,18 @@ pub(crate) fn simulate(
     times: &[f64],
     n: usize,
 ) -> Vec<Vec<f64>> {
+    paths(id, config, x0, times, Scheme::Exact, n)
+}
+
+/// Paths from x0: the values at each time.
+pub(crate) fn paths(
+    id: &str,
+    config: &Value,
+    x0: f64,
+    times: &[f64],
+    scheme: Scheme,
+    n: usize,
+) -> Vec<Vec<f64>> {
     let mut parts = parts(registry().process(id, config).unwrap());
     parts.float = DType::F64;
     let budget = Budget::unlimited();
@@ -129,7 +141,7 @@ pub(crate) fn simulate(
         x0: &x0,
         times,
         keep: &[],
-        scheme: Scheme::Exact,
+        scheme,
         n_samples: n,
         seed: 5,
         first_sample: 0,

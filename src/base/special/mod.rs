@@ -8,6 +8,7 @@ pub mod gamma;
 pub mod law;
 pub mod normal;
 pub mod polygamma;
+pub mod wide;
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -16,8 +16,8 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
         (Op::Normal, DType::F64) => fill::<f64>(call, |s, e, out| s.fill_normal_f64(e, out)),
         (Op::Uniform, DType::F32) => fill::<f32>(call, |s, e, out| s.fill_uniform_f32(e, out)),
         (Op::Uniform, DType::F64) => fill::<f64>(call, |s, e, out| s.fill_uniform_f64(e, out)),
-        (Op::Gamma, DType::F32) => each::<f32>(call, |s, e, a| s.gamma_f32(e, a)),
-        (Op::Gamma, DType::F64) => each::<f64>(call, |s, e, a| s.gamma_f64(e, a).0),
+        (Op::Gamma, DType::F32) => gamma::<f32>(call, Stream::fill_gamma_f32),
+        (Op::Gamma, DType::F64) => gamma::<f64>(call, Stream::fill_gamma_f64),
         (Op::Poisson, DType::F32) => {
             each::<f32>(call, |s, e, mean| s.poisson(e, f64::from(mean)) as f32)
         }
@@ -64,6 +64,19 @@ fn fill<T: Pod + Send>(
     let (stream, first) = address(call)?;
     let (pool, out) = call.pool_out::<T>()?;
     for_rows(pool, out, 1, 4, |range, out| law(&stream, first + range.start as u64, out))
+}
+
+/// As `fill`, with a shape per element.
+fn gamma<T: Pod + Send + Sync>(
+    call: &mut Call<'_>,
+    law: impl Fn(&Stream, u64, &[T], &mut [T]) + Sync,
+) -> Result<()> {
+    let (stream, first) = address(call)?;
+    let shapes = call.inputs[0].elements::<T>()?;
+    let (pool, out) = call.pool_out::<T>()?;
+    for_rows(pool, out, 1, 40, |range, out| {
+        law(&stream, first + range.start as u64, &shapes[range], out)
+    })
 }
 
 /// One draw per element of the parameter.

@@ -175,6 +175,7 @@ static void simulate(const dfx_engine *e)
     dfx_error err = DFX_ERROR_INIT;
     dfx_simulate_options opt = DFX_SIMULATE_OPTIONS_INIT;
     static const double times[3] = { 0.25, 0.5, 1.0 };
+    uint32_t last[1] = { 2 };
     float start = 0.04f;
     dfx_desc d;
     dfx_tensor *x0 = NULL, *paths = NULL;
@@ -189,6 +190,19 @@ static void simulate(const dfx_engine *e)
     check(dfx_simulate(e, &opt, &paths, &err), &err, "simulate");
     describe(paths, "cir paths");
     dfx_tensor_release(paths);
+    opt.flags = DFX_SIMULATE_EULER;
+    opt.substeps = 50;
+    opt.keep = last;
+    opt.n_keep = 1;
+    check(dfx_simulate(e, &opt, &paths, &err), &err, "simulate by Euler");
+    check(dfx_tensor_desc(paths, &d, &err), &err, "desc");
+    require(d.rank == 2 && d.dims[0] == 2000 && d.dims[1] == 1, "the last time alone came out");
+    dfx_tensor_release(paths);
+    last[0] = 3;
+    require(dfx_simulate(e, &opt, &paths, &err) == DFX_E_INVALID, "a time that does not exist");
+    last[0] = 2;
+    opt.flags = 0;
+    require(dfx_simulate(e, &opt, &paths, &err) == DFX_E_INVALID, "substeps of exact transitions");
     dfx_tensor_release(x0);
 }
 
