@@ -39,7 +39,7 @@ use crate::cuda;
 use crate::exec::Backend;
 use crate::mem::Budget;
 use crate::mem::arena::HostAllocator;
-use crate::plugin::{Kind, Registry, Trust};
+use crate::plugin::{Candidate, Choice, Kind, Registry, Trust};
 use crate::sample::{Grid, Guidance, Model, Process, Sampler};
 use crate::train::Objective;
 use pump::Queue;
@@ -183,12 +183,19 @@ impl Engine {
     /// `descriptor` must point to a `dfx_plugin` that, with all it points to, lives unchanged until the process ends.
     pub unsafe fn register(&self, descriptor: *const c_void) -> Result<u32> {
         // Safety: as the caller promised.
-        unsafe { self.plugins_mut().register(descriptor) }
+        self.add(unsafe { Candidate::linked(descriptor) }?)
     }
 
     pub fn load(&self, path: &Path, sha256: Option<&str>) -> Result<u32> {
-        let trust = Trust { allowed: self.load_plugins, sha256 };
-        self.plugins_mut().load(path, &trust)
+        self.add(Candidate::file(path, &Trust { allowed: self.load_plugins, sha256 })?)
+    }
+
+    fn add(&self, plugin: Candidate) -> Result<u32> {
+        let (source, notes) = self.plugins_mut().add(plugin)?;
+        for (level, text) in notes {
+            self.message(level, &text); // the lock is open: the host's log may ask for plugins
+        }
+        Ok(source)
     }
 
     /// Kind, id, summary and config schema of every factory, as JSON objects.
@@ -216,27 +223,32 @@ impl Engine {
     }
 
     pub fn model(&self, s: &Setting) -> Result<Arc<dyn Model>> {
-        self.plugins().model(&s.id, &s.value())
+        self.choose(Kind::Model, s)?.model()
     }
 
     pub fn process(&self, s: &Setting) -> Result<Arc<dyn Process>> {
-        self.plugins().process(&s.id, &s.value())
+        self.choose(Kind::Process, s)?.process()
     }
 
     pub fn guidance(&self, s: &Setting) -> Result<Arc<dyn Guidance>> {
-        self.plugins().guidance(&s.id, &s.value())
+        self.choose(Kind::Guidance, s)?.guidance()
     }
 
     pub fn sampler(&self, s: &Setting) -> Result<Arc<dyn Sampler>> {
-        self.plugins().sampler(&s.id, &s.value())
+        self.choose(Kind::Sampler, s)?.sampler()
     }
 
     pub fn grid(&self, s: &Setting) -> Result<Arc<dyn Grid>> {
-        self.plugins().grid(&s.id, &s.value())
+        self.choose(Kind::Grid, s)?.grid()
     }
 
     pub fn objective(&self, s: &Setting) -> Result<Arc<dyn Objective>> {
-        self.plugins().objective(&s.id, &s.value())
+        self.choose(Kind::Objective, s)?.objective()
+    }
+
+    /// What a setting names. `create` of the plugin runs after this, under no lock: it may take its time, and log.
+    fn choose(&self, kind: Kind, s: &Setting) -> Result<Choice> {
+        self.plugins().choose(kind, &s.id, &s.value())
     }
 
     /// The setting with its full id.

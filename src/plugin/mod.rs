@@ -42,4 +42,4 @@ pub use entry::Kind;
 pub use host::{Host, Log};
 pub use instance::Factory;
 pub use load::Trust;
-pub use registry::Registry;
+pub use registry::{Candidate, Choice, Notes, Registry};

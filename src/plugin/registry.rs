@@ -2,6 +2,9 @@
 //!
 //! Built-in plugins come in through [`Registry::register`] like any other descriptor; a file comes in through
 //! [`Registry::load`]. Nothing is ever unloaded: `disable` only makes names unknown.
+//!
+//! Code of a plugin and the host's log run while files are opened, in `create` and after a registration. Who keeps a
+//! registry behind a lock does these without it: [`Candidate`] before, [`Choice`] after, notes when the lock is open.
 
 use super::adapt::{
     GridPlugin, GuidancePlugin, ModelPlugin, ObjectivePlugin, ProcessPlugin, SamplerPlugin,
@@ -32,6 +35,85 @@ struct Plugin {
     enabled: bool,
 }
 
+/// A plugin that passed all checks and is not known by name yet.
+pub struct Candidate {
+    checked: Checked,
+    file: String,
+    notes: Notes,
+}
+
+/// What there is to log: level and text.
+pub type Notes = Vec<(i32, String)>;
+
+impl Candidate {
+    /// A descriptor that is linked into the program.
+    ///
+    /// # Safety
+    /// `descriptor` must point to a `dfx_plugin` that, with all it points to, lives unchanged until the process ends.
+    pub unsafe fn linked(descriptor: *const c_void) -> Result<Self> {
+        let linked = |p: *const c_void, _: usize| !p.is_null();
+        // Safety: as the caller promised.
+        let checked = unsafe { entry::check(descriptor, &linked) }?;
+        Ok(Self { checked, file: String::new(), notes: Vec::new() })
+    }
+
+    /// A file. Loading runs code of it: what is loaded is trusted with the process.
+    pub fn file(path: &Path, trust: &Trust<'_>) -> Result<Self> {
+        let shown = path.display().to_string();
+        let loaded = load::load(path, trust).map_err(|e| e.within(&shown))?;
+        // Safety: the library stays mapped for good, and `holds` says which of its bytes may be read.
+        let checked = unsafe { entry::check(loaded.descriptor, &|p, n| loaded.holds(p, n)) };
+        let checked = checked.map_err(|e| e.within(&shown))?;
+        #[cfg(feature = "layout-check")]
+        let notes = vec![compare_mirrors(&loaded.name, &checked).map_err(|e| e.within(&shown))?];
+        #[cfg(not(feature = "layout-check"))]
+        let notes = Vec::new();
+        Ok(Self { checked, file: shown, notes })
+    }
+}
+
+/// Refuses a plugin that was built with other mirrors, and says whether there were any to compare.
+#[cfg(feature = "layout-check")]
+fn compare_mirrors(name: &Path, checked: &Checked) -> Result<(i32, String)> {
+    let words = match super::mirrors::compare(name)? {
+        true => "mirrors compared and equal",
+        false => "describes no mirrors; its layout hash is right",
+    };
+    Ok((3, format!("plugin {}: {words}", checked.id)))
+}
+
+/// A factory and the config for an instance of it. Making one runs `create` of the plugin.
+pub struct Choice {
+    factory: Arc<Factory>,
+    config: String,
+}
+
+impl Choice {
+    pub fn model(&self) -> Result<Arc<dyn Model>> {
+        Ok(Arc::new(ModelPlugin::new(&self.factory, &self.config)?))
+    }
+
+    pub fn process(&self) -> Result<Arc<dyn Process>> {
+        Ok(Arc::new(ProcessPlugin::new(&self.factory, &self.config)?))
+    }
+
+    pub fn guidance(&self) -> Result<Arc<dyn Guidance>> {
+        Ok(Arc::new(GuidancePlugin::new(&self.factory, &self.config)?))
+    }
+
+    pub fn sampler(&self) -> Result<Arc<dyn Sampler>> {
+        Ok(Arc::new(SamplerPlugin::new(&self.factory, &self.config)?))
+    }
+
+    pub fn grid(&self) -> Result<Arc<dyn Grid>> {
+        Ok(Arc::new(GridPlugin::new(&self.factory, &self.config)?))
+    }
+
+    pub fn objective(&self) -> Result<Arc<dyn Objective>> {
+        Ok(Arc::new(ObjectivePlugin::new(&self.factory, &self.config)?))
+    }
+}
+
 /// The plugins of one engine. Errors carry a plugin's number: its place in the order of registration, from 1.
 pub struct Registry {
     host: Arc<Host>,
@@ -49,9 +131,10 @@ impl Registry {
     /// # Safety
     /// `descriptor` must point to a `dfx_plugin` that, with all it points to, lives unchanged until the process ends.
     pub unsafe fn register(&mut self, descriptor: *const c_void) -> Result<u32> {
-        let linked = |p: *const c_void, _: usize| !p.is_null();
         // Safety: as the caller promised.
-        unsafe { self.register_mapped(descriptor, &linked) }
+        let (source, notes) = self.add(unsafe { Candidate::linked(descriptor) }?)?;
+        self.tell(&notes);
+        Ok(source)
     }
 
     /// Registers a descriptor of which nothing is known but what memory may be read: `mapped` says of a place and a
@@ -66,33 +149,26 @@ impl Registry {
     ) -> Result<u32> {
         // Safety: as the caller promised.
         let checked = unsafe { entry::check(descriptor, mapped) }?;
-        self.add(checked, "")
+        let (source, notes) =
+            self.add(Candidate { checked, file: String::new(), notes: Vec::new() })?;
+        self.tell(&notes);
+        Ok(source)
     }
 
     /// Loads a plugin from a file. Loading runs code of the file: what is loaded is trusted with the process.
     pub fn load(&mut self, path: &Path, trust: &Trust<'_>) -> Result<u32> {
-        let shown = path.display().to_string();
-        let loaded = load::load(path, trust).map_err(|e| e.within(&shown))?;
-        // Safety: the library stays mapped for good, and `holds` says which of its bytes may be read.
-        let checked = unsafe { entry::check(loaded.descriptor, &|p, n| loaded.holds(p, n)) };
-        let checked = checked.map_err(|e| e.within(&shown))?;
-        #[cfg(feature = "layout-check")]
-        self.compare_mirrors(&loaded.name, &checked).map_err(|e| e.within(&shown))?;
-        self.add(checked, &shown)
+        let (source, notes) = self.add(Candidate::file(path, trust)?)?;
+        self.tell(&notes);
+        Ok(source)
     }
 
-    /// Refuses a plugin that was built with other mirrors, and says whether there were any to compare.
-    #[cfg(feature = "layout-check")]
-    fn compare_mirrors(&self, name: &Path, checked: &Checked) -> Result<()> {
-        let words = match super::mirrors::compare(name)? {
-            true => "mirrors compared and equal",
-            false => "describes no mirrors; its layout hash is right",
-        };
-        self.host.log(3, &format!("plugin {}: {words}", checked.id));
-        Ok(())
+    fn tell(&self, notes: &Notes) {
+        notes.iter().for_each(|(level, text)| self.host.log(*level, text));
     }
 
-    fn add(&mut self, checked: Checked, file: &str) -> Result<u32> {
+    /// Makes a plugin known. Returns its number and what is to be logged.
+    pub fn add(&mut self, candidate: Candidate) -> Result<(u32, Notes)> {
+        let Candidate { checked, file, mut notes } = candidate;
         if self.plugins.iter().any(|p| p.enabled && p.id == checked.id) {
             bail!(State, "plugin {} is registered already", checked.id);
         }
@@ -109,7 +185,7 @@ impl Registry {
             }
         }
         for skipped in &checked.skipped {
-            self.host.log(1, &format!("plugin {}: skipped {skipped}", checked.id));
+            notes.push((1, format!("plugin {}: skipped {skipped}", checked.id)));
         }
         let source = self.plugins.len() as u32 + 1;
         self.factories.extend(checked.factories.into_iter().map(|f| {
@@ -124,10 +200,10 @@ impl Registry {
             id: checked.id,
             version: checked.version,
             license: checked.license,
-            file: file.to_owned(),
+            file,
             enabled: true,
         });
-        Ok(source)
+        Ok((source, notes))
     }
 
     /// Makes the factories of a plugin unknown. Instances that exist go on.
@@ -196,41 +272,35 @@ impl Registry {
     // ---- instances
 
     pub fn model(&self, id: &str, config: &Value) -> Result<Arc<dyn Model>> {
-        let (factory, config) = self.prepare(Kind::Model, id, config)?;
-        Ok(Arc::new(ModelPlugin::new(&factory, &config)?))
+        self.choose(Kind::Model, id, config)?.model()
     }
 
     pub fn process(&self, id: &str, config: &Value) -> Result<Arc<dyn Process>> {
-        let (factory, config) = self.prepare(Kind::Process, id, config)?;
-        Ok(Arc::new(ProcessPlugin::new(&factory, &config)?))
+        self.choose(Kind::Process, id, config)?.process()
     }
 
     pub fn guidance(&self, id: &str, config: &Value) -> Result<Arc<dyn Guidance>> {
-        let (factory, config) = self.prepare(Kind::Guidance, id, config)?;
-        Ok(Arc::new(GuidancePlugin::new(&factory, &config)?))
+        self.choose(Kind::Guidance, id, config)?.guidance()
     }
 
     pub fn sampler(&self, id: &str, config: &Value) -> Result<Arc<dyn Sampler>> {
-        let (factory, config) = self.prepare(Kind::Sampler, id, config)?;
-        Ok(Arc::new(SamplerPlugin::new(&factory, &config)?))
+        self.choose(Kind::Sampler, id, config)?.sampler()
     }
 
     pub fn grid(&self, id: &str, config: &Value) -> Result<Arc<dyn Grid>> {
-        let (factory, config) = self.prepare(Kind::Grid, id, config)?;
-        Ok(Arc::new(GridPlugin::new(&factory, &config)?))
+        self.choose(Kind::Grid, id, config)?.grid()
     }
 
     pub fn objective(&self, id: &str, config: &Value) -> Result<Arc<dyn Objective>> {
-        let (factory, config) = self.prepare(Kind::Objective, id, config)?;
-        Ok(Arc::new(ObjectivePlugin::new(&factory, &config)?))
+        self.choose(Kind::Objective, id, config)?.objective()
     }
 
     /// `config` is an object, or null for none.
-    fn prepare(&self, kind: Kind, id: &str, config: &Value) -> Result<(Arc<Factory>, String)> {
+    pub fn choose(&self, kind: Kind, id: &str, config: &Value) -> Result<Choice> {
         let factory = self.resolve(kind, id)?;
         match config {
-            Value::Null => Ok((factory, "{}".to_owned())),
-            Value::Object(_) => Ok((factory, config.to_string())),
+            Value::Null => Ok(Choice { factory, config: "{}".to_owned() }),
+            Value::Object(_) => Ok(Choice { factory, config: config.to_string() }),
             other => bail!(Invalid, "config of {} {id}: is {other}, want an object", kind.name()),
         }
     }

@@ -138,3 +138,11 @@ fn engines_come_and_go_on_many_threads() {
     let Some(host) = build("release.c", C, "stress") else { return };
     expect_ok(&host, &["stress"]);
 }
+
+#[test]
+fn plugins_and_the_log_run_under_no_lock() {
+    let Some(host) = build("log.c", C, "log") else { return };
+    for case in ["register", "create", "slow"] {
+        expect_ok(&host, &[case]);
+    }
+}

@@ -129,7 +129,7 @@ static void trainer(const char *csv, uint32_t flags, int engine_first)
     snprintf(recipe, sizeof recipe,
              "{\"data\":{\"path\":\"%s\",\"window\":8,\"history\":4},\"process\":\"ve\",\"steps\":6,\"batch\":2,"
              "\"model\":{\"id\":\"temporal\",\"config\":{\"width\":8,\"heads\":2,\"depth\":1}}}", csv);
-    MUST(dfx_trainer_create(e, recipe, &t, &err));
+    MUST(dfx_trainer_create(e, recipe, NULL, &t, &err));
     MUST(dfx_trainer_step(t, 2, NULL, &err));
     if (engine_first) {
         dfx_engine_release(e);
