@@ -29,12 +29,19 @@ pub(super) fn guard(
     engine: Option<&Engine>,
     body: impl FnOnce() -> Result<()>,
 ) -> i32 {
-    let out = match catch_unwind(AssertUnwindSafe(|| {
-        if let Some(engine) = engine {
-            engine.check()?;
-        }
+    shield(err, engine, || {
+        engine.map_or(Ok(()), Engine::check)?;
         body()
-    })) {
+    })
+}
+
+/// Like `guard`, for what may be asked of a poisoned engine: a job says how it ended.
+pub(super) fn shield(
+    err: *mut CError,
+    engine: Option<&Engine>,
+    body: impl FnOnce() -> Result<()>,
+) -> i32 {
+    let out = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(out) => out,
         Err(panic) => {
             std::mem::forget(panic); // dropping a payload may panic again

@@ -11,6 +11,8 @@ use crate::exec::Interrupt;
 use crate::mem::Tensor;
 use crate::sample::{Advance, Replay, Request, Rows};
 use crate::weights::SafeTensors;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -70,6 +72,22 @@ pub struct Job {
     cancel: AtomicBool,
     /// How many callers want the replay between two plans.
     hold: AtomicUsize,
+}
+
+/// The wish of one caller for the replay between two plans, given up however the caller ends.
+struct Held<'a>(&'a AtomicUsize);
+
+impl<'a> Held<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Acquire);
+        Self(count)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Release);
+    }
 }
 
 /// What a job that is over leaves behind.
@@ -266,16 +284,15 @@ impl Job {
 
     /// Writes the job as it stands between two plans, so that [`Job::resume`] goes on with the same bits.
     pub fn save(&self, path: &Path) -> Result<()> {
-        self.hold.fetch_add(1, Ordering::Acquire);
-        let out = (|| {
+        let _hold = Held::new(&self.hold);
+        let out = catch_unwind(AssertUnwindSafe(|| {
             let mut replay = lock(&self.replay);
             match replay.as_mut() {
                 Some(replay) => saved::write(self, replay, path),
                 None => bail!(State, "the job is over, there is nothing to go on with"),
             }
-        })();
-        self.hold.fetch_sub(1, Ordering::Release);
-        out
+        }));
+        out.unwrap_or_else(|panic| Err(self.broke(panic)))
     }
 
     // ---- asked by whoever drives
@@ -335,9 +352,13 @@ impl Job {
         true
     }
 
-    /// Ends a job whose driver met a bug.
-    pub(super) fn fail(&self, e: Error) {
-        self.stop(State::Failed, Some(e));
+    /// A bug of ours showed in this job: it fails, and the engine is poisoned.
+    pub(super) fn broke(&self, panic: Box<dyn Any + Send>) -> Error {
+        std::mem::forget(panic); // dropping a payload may panic again
+        self.pipeline.engine.poison();
+        let e = Error::new(Status::Internal, "a bug in diffx ended the job");
+        self.stop(State::Failed, Some(e.clone()));
+        e
     }
 
     /// Ends a job that has not ended by itself.
@@ -351,7 +372,7 @@ impl Job {
         drop(replay); // after the lock, as in `advance`
     }
 
-    pub(super) fn is_held(&self) -> bool {
+    pub(crate) fn is_held(&self) -> bool {
         self.hold.load(Ordering::Relaxed) > 0
     }
 

@@ -93,12 +93,17 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(options: Options) -> Result<Arc<Self>> {
+        let backend = backend(&options.device, options.no_threads, options.threads)?;
+        Self::with_backend(options, backend)
+    }
+
+    /// On a device of the caller's; `device` and `threads` of the options are not read.
+    pub(crate) fn with_backend(options: Options, backend: Arc<dyn Backend>) -> Result<Arc<Self>> {
         let log = Arc::new(Messages {
             sink: options.log,
             anywhere: options.log_anywhere,
             waiting: Mutex::new(VecDeque::new()),
         });
-        let backend = backend(&options.device, options.no_threads, options.threads)?;
         let to = Arc::clone(&log);
         let mut registry = Registry::new(Box::new(move |level, text| to.put(level, text)));
         builtin::register(&mut registry)?;

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use super::lock;
-use crate::base::{Error, Result, Status};
+use crate::base::Result;
 use crate::fail;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,9 +117,7 @@ pub(super) fn drive(job: &Arc<Job>, deadline: Option<Instant>) -> bool {
     match catch_unwind(AssertUnwindSafe(|| job.advance(deadline))) {
         Ok(over) => over,
         Err(panic) => {
-            std::mem::forget(panic); // dropping a payload may panic again
-            job.pipeline.engine.poison();
-            job.fail(Error::new(Status::Internal, "a bug in diffx ended the job"));
+            job.broke(panic);
             true
         }
     }
