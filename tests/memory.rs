@@ -5,12 +5,14 @@ mod model;
 
 use diffx::base::{DType, Desc, Result, Status};
 use diffx::engine::recipe::Recipe;
+use diffx::engine::strict;
 use diffx::engine::trainer::Trainer;
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
 use diffx::exec::Interrupt;
 use diffx::mem::Tensor;
 use diffx::mem::arena::HostAllocator;
 use diffx::sample::{Advance, Request};
+use diffx::weights::SafeTensors;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -19,12 +21,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts the allocations of each thread, and notes the largest.
+/// Counts the allocations of each thread, and notes the largest and the most bytes at once.
 struct Counting;
 
 thread_local! {
     static COUNT: Cell<u64> = const { Cell::new(0) };
     static LARGEST: Cell<usize> = const { Cell::new(0) };
+    static NOW: Cell<i64> = const { Cell::new(0) };
+    static MOST: Cell<i64> = const { Cell::new(0) };
+}
+
+/// Bytes taken, or given back.
+fn hold(bytes: i64) {
+    let _ = NOW.try_with(|c| c.set(c.get() + bytes));
+    let _ = MOST.try_with(|c| c.set(c.get().max(NOW.with(Cell::get))));
 }
 
 fn count(bytes: usize) {
@@ -33,6 +43,7 @@ fn count(bytes: usize) {
     if bytes != diffx::mem::arena::ROOM {
         let _ = LARGEST.try_with(|c| c.set(c.get().max(bytes)));
     }
+    hold(bytes as i64);
 }
 
 // Safety: passes every call on to the system's allocator.
@@ -50,12 +61,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, p: *mut u8, l: Layout) {
+        hold(-(l.size() as i64));
         // Safety: the caller's promise.
         unsafe { System.dealloc(p, l) }
     }
 
     unsafe fn realloc(&self, p: *mut u8, l: Layout, n: usize) -> *mut u8 {
-        count(n);
+        count(n); // both are held while one is copied to the other
+        hold(-(l.size() as i64));
         // Safety: the caller's promise.
         unsafe { System.realloc(p, l, n) }
     }
@@ -351,5 +364,94 @@ fn a_second_job_reuses_the_session_of_the_first() {
     assert_eq!(engine.budget().used(), used + results);
     assert!(second.wait(Duration::from_secs(600)));
     assert_eq!(first.result("x").unwrap().bytes(), second.result("x").unwrap().bytes());
+    std::fs::remove_file(path).unwrap();
+}
+
+/// The most bytes held at once while `f` runs, beyond those held before.
+fn most<T>(f: impl FnOnce() -> T) -> (T, u64) {
+    let before = NOW.with(Cell::get);
+    MOST.with(|c| c.set(before));
+    let out = f();
+    (out, (MOST.with(Cell::get) - before) as u64)
+}
+
+#[test]
+fn a_header_takes_little_more_than_its_text() {
+    const FILE: usize = 95_000_000;
+    let path = model::temporary("header.safetensors");
+    let long = |before: &str, unit: &str, after: &str| {
+        let n = (FILE - before.len() - after.len()) / unit.len();
+        [before, &unit.repeat(n), after].concat()
+    };
+    let tensor = r#""dtype":"F32","shape":[0],"data_offsets":[0,0]"#;
+    let nest = format!("{{\"a\":{{{tensor},\"x\":");
+    let cases = [
+        ("shape", long(r#"{"a":{"dtype":"F32","shape":[0"#, ",0", "]}}"), "at most 32 whole"),
+        ("offsets", long(r#"{"a":{"data_offsets":[0"#, ",0", "]}}"), "at most 32 whole"),
+        ("dtype", long(r#"{"a":{"dtype":""#, "F", "\"}}"), "at most 64 bytes"),
+        ("name", long("{\"", "a", "\":{}}"), "at most 4096 bytes"),
+        ("nest", long(&nest, "[", ""), "unknown field x"),
+        ("value", long(r#"{"__metadata__":{"k":""#, "v", "\"}}"), "at most 16777216 bytes"),
+        ("escapes", long(r#"{"__metadata__":{"k":""#, "\\n", "\"}}"), "at most 16777216 bytes"),
+        ("keys", long(r#"{"__metadata__":{"k":"""#, r#","k":"""#, "}}"), "metadata name k twice"),
+        ("twice", long(r#"{"a":{"dtype":"F32""#, r#","dtype":"F32""#, "}}"), "given twice"),
+        ("space", long("{", " ", "}"), ""),
+    ];
+    for (name, header, want) in cases {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        drop((bytes, header));
+        let (file, peak) = most(|| SafeTensors::open(&path));
+        match file {
+            Ok(_) => assert_eq!(want, ""),
+            Err(e) => assert!(!want.is_empty() && e.message.contains(want), "{name}: {e}"),
+        }
+        // a text with escapes is put together beside the header, in a list that doubles
+        let times = if name == "escapes" { 2.5 } else { 1.01 };
+        assert!(peak as f64 <= times * FILE as f64, "{name}: {peak} bytes");
+    }
+    // many small tensors: what is kept of one is some 200 bytes, and there is an end to them
+    let entry = |i: usize| format!("\"{i}\":{{{tensor}}}");
+    let all: Vec<String> = (0..=1 << 20).map(entry).collect();
+    for (n, want) in [(1 << 20, ""), ((1 << 20) + 1, "more than 1048576 tensors")] {
+        let header = format!("{{{}}}", all[..n].join(","));
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend_from_slice(header.as_bytes());
+        std::fs::write(&path, &bytes).unwrap();
+        let (file, peak) = most(|| SafeTensors::open(&path));
+        assert!(peak <= header.len() as u64 + 256 * n as u64, "{peak} bytes for {n} tensors");
+        match file {
+            Ok(file) => {
+                assert!(file.entry("77777").is_some() && file.entry("7_").is_none());
+                assert_eq!((file.entries().len(), want), (n, ""));
+            }
+            Err(e) => assert!(!want.is_empty() && e.message.contains(want), "{e}"),
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn a_config_takes_what_is_ours_and_no_more() {
+    let list = |n: usize| format!("{{\"x-a\":[0{}]}}", ",0".repeat(n));
+    let text = list(500_000);
+    let (read, peak) = most(|| strict::parse("config", &text).unwrap().done());
+    assert!(read.is_ok() && peak < 1 << 16, "{peak} bytes");
+    let text = list(30_000_000);
+    let (read, peak) = most(|| strict::parse("config", &text).map(drop));
+    assert!(read.unwrap_err().message.contains("want at most 1048576") && peak < 1 << 16);
+    let path = file("text.safetensors");
+    let engine = Engine::new(Options { no_threads: true, ..Options::default() }).unwrap();
+    let model = OpenModel::open(&engine, path.to_str().unwrap(), "").unwrap();
+    for made in [
+        Pipeline::new(&model, &text).map(drop),
+        Recipe::parse(&text).map(drop),
+        OpenModel::open(&engine, "mlp", &text).map(drop),
+        Setting::parse(&format!("ve:{text}")).map(drop),
+    ] {
+        let e = made.unwrap_err();
+        assert_eq!(e.status, Status::Format, "{e}");
+    }
     std::fs::remove_file(path).unwrap();
 }

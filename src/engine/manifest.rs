@@ -45,7 +45,7 @@ pub struct Part {
 impl Manifest {
     pub fn parse(text: &str) -> Result<Self> {
         let what = "model metadata";
-        let mut f = strict::parse(what, text)?;
+        let mut f = strict::parse_up_to(strict::MAX_MANIFEST, what, text)?;
         match f.need("format")?.as_u64() {
             Some(FORMAT) => {}
             Some(newer) if newer > FORMAT => {

@@ -138,7 +138,7 @@ impl OpenModel {
             return Ok(known);
         }
         let mut hash = Sha256::new();
-        for e in self.file.entries().iter().filter(|e| e.desc.is_some()) {
+        for e in self.file.entries().iter().filter(|e| e.desc().is_some()) {
             hash.update(format!("{} {} {:?} ", e.name, e.type_name, e.dims));
             hash.update(self.file.tensor(&e.name, self.engine.budget())?.bytes());
         }

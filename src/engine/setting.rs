@@ -1,13 +1,16 @@
 //! A plugin with its settings, as files, configs and the command write it: `"cir"`, `"cir:{\"kappa\":1.0}"` or
 //! `{"id":"cir","config":{...}}`.
 
-use super::strict::{Fields, kind};
+use super::strict::{Fields, MAX_CONFIG, json_up_to, kind};
 use crate::bail;
 use crate::base::Result;
 use serde_json::{Map, Value, json};
 
 /// Most settings in one list (guidances nest: each costs stack while a graph is built).
 const MOST_LISTED: usize = 32;
+
+/// Longest id, short or full.
+const LONGEST_ID: usize = 256;
 
 /// An id, short or full, and the config of the instance.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,15 +31,15 @@ impl Setting {
             Some((id, rest)) => (id, rest),
             None => (text, "{}"),
         };
-        if id.is_empty() || id.len() > 256 {
-            bail!(Format, "setting {text:?}: want ID or ID:{{JSON}}");
+        if id.is_empty() || id.len() > LONGEST_ID {
+            let start: String = text.chars().take(64).collect();
+            bail!(Format, "setting {start:?}: want ID or ID:{{JSON}}");
         }
-        match serde_json::from_str(config) {
-            Ok(Value::Object(config)) => Ok(Self { id: id.to_owned(), config }),
-            Ok(other) => {
+        match json_up_to(MAX_CONFIG, &format!("setting {id}: its config"), config)? {
+            Value::Object(config) => Ok(Self { id: id.to_owned(), config }),
+            other => {
                 bail!(Format, "setting {id}: its config is {}, want an object", kind(&other))
             }
-            Err(e) => bail!(Format, "setting {id}: its config is no JSON: {e}"),
         }
     }
 
@@ -45,10 +48,7 @@ impl Setting {
         if !text.trim_start().starts_with('{') {
             return Self::parse(text).map_err(|e| e.within(what));
         }
-        match serde_json::from_str(text) {
-            Ok(value) => Self::from_value(what, value),
-            Err(e) => bail!(Format, "{what}: no JSON: {e}"),
-        }
+        Self::from_value(what, json_up_to(MAX_CONFIG, what, text)?)
     }
 
     pub fn from_value(what: &str, value: Value) -> Result<Self> {
@@ -57,6 +57,9 @@ impl Setting {
             Value::Object(map) => {
                 let mut fields = Fields::new(what, Value::Object(map))?;
                 let id = match fields.text("id")? {
+                    Some(id) if id.len() > LONGEST_ID => {
+                        bail!(Format, "{what}: an id of {} bytes, want {LONGEST_ID}", id.len())
+                    }
                     Some(id) if !id.is_empty() => id,
                     _ => bail!(Format, "{what}: id is missing"),
                 };
@@ -116,6 +119,19 @@ mod tests {
         assert_eq!(list(MOST_LISTED).unwrap().len(), MOST_LISTED);
         let error = list(1800).unwrap_err();
         assert_eq!(error.message, "guidance: a list of 1800 settings, want at most 32");
+    }
+
+    #[test]
+    fn texts_and_ids_have_an_end() {
+        let id = "a".repeat(300);
+        let error = Setting::from_value("grid", json!({ "id": id })).unwrap_err();
+        assert_eq!(error.message, "grid: an id of 300 bytes, want 256");
+        assert!(Setting::parse(&id).unwrap_err().message.len() < 120);
+        let long = format!("cir:{{\"x\":[{}1]}}", "1,".repeat(MAX_CONFIG / 2));
+        let error = Setting::parse(&long).unwrap_err();
+        assert!(error.message.contains("want at most 1048576"), "{error}");
+        let object = format!("{{\"id\":\"cir\",\"config\":{{{}}}}}", " ".repeat(MAX_CONFIG));
+        assert!(Setting::from_text("process", &object).is_err());
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! JSON objects read strictly: every key is taken by somebody, is `x-...`, or is an error that names it.
 
-use crate::bail;
 use crate::base::Result;
+use crate::{bail, fail};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
-/// Deepest nesting a host or a file may send; what serde_json allows too.
-const MAX_TEXT: usize = 64 << 20;
+/// Longest config of a host. Parsed JSON takes up to thirty times its text, and a file says how much there is.
+pub const MAX_CONFIG: usize = 1 << 20;
+
+/// Longest manifest of a model: a history to show and hold out may be in it.
+pub const MAX_MANIFEST: usize = 16 << 20;
 
 /// An object being taken apart. `what` names it in errors.
 #[derive(Debug)]
@@ -14,17 +19,57 @@ pub struct Fields {
     map: Map<String, Value>,
 }
 
-/// Parses a text that must hold one JSON object; an empty text is `{}`.
+/// Parses a config that must hold one JSON object; an empty text is `{}`.
 pub fn parse(what: &str, text: &str) -> Result<Fields> {
-    if text.len() > MAX_TEXT {
-        bail!(Format, "{what}: {} bytes of JSON, want at most {MAX_TEXT}", text.len());
-    }
+    parse_up_to(MAX_CONFIG, what, text)
+}
+
+/// As [`parse`], for a text of at most `most` bytes.
+pub fn parse_up_to(most: usize, what: &str, text: &str) -> Result<Fields> {
     if text.trim().is_empty() {
         return Ok(Fields { what: what.to_owned(), map: Map::new() });
     }
-    match serde_json::from_str(text) {
-        Ok(value) => Fields::new(what, value),
-        Err(e) => bail!(Format, "{what}: no JSON: {e}"),
+    let Ours(value) = json_up_to(most, what, text)?;
+    Fields::new(what, value)
+}
+
+/// One JSON value of a text of at most `most` bytes.
+pub fn json_up_to<'a, T: Deserialize<'a>>(most: usize, what: &str, text: &'a str) -> Result<T> {
+    if text.len() > most {
+        bail!(Format, "{what}: {} bytes of JSON, want at most {most}", text.len());
+    }
+    serde_json::from_str(text).map_err(|e| fail!(Format, "{what}: no JSON: {e}"))
+}
+
+/// A value, without the members `x-...` of an object: they are for others, and may be anything.
+struct Ours(Value);
+
+impl<'de> Deserialize<'de> for Ours {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Ours;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(
+                self,
+                mut members: A,
+            ) -> std::result::Result<Ours, A::Error> {
+                let mut map = Map::new();
+                while let Some(key) = members.next_key::<String>()? {
+                    if key.starts_with("x-") {
+                        members.next_value::<IgnoredAny>()?;
+                    } else {
+                        map.insert(key, members.next_value()?);
+                    }
+                }
+                Ok(Ours(Value::Object(map)))
+            }
+        }
+        from.deserialize_map(Object)
     }
 }
 

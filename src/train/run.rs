@@ -345,6 +345,9 @@ impl Training {
         let Some(state) = file.metadata().get("diffx_checkpoint") else {
             bail!(Format, "{label}: not a checkpoint of a training");
         };
+        if state.len() > 4096 {
+            bail!(Format, "{label}: diffx_checkpoint has {} bytes, want at most 4096", state.len());
+        }
         let state: serde_json::Value = serde_json::from_str(state)
             .map_err(|e| fail!(Format, "{label}: diffx_checkpoint is not JSON: {e}"))?;
         let step = state.get("step").and_then(serde_json::Value::as_u64);

@@ -54,9 +54,9 @@ fn fault(file: &SafeTensors, want: &Wanted) -> Option<String> {
         return Some(format!("weight {name}: want {desc}, file has none"));
     };
     let fits = entry
-        .desc
+        .desc()
         .is_some_and(|found| found.shape == desc.shape && converts(found.dtype, desc.dtype));
     let found =
-        || entry.desc.map_or(format!("{}{:?}", entry.type_name, entry.dims), |d| d.to_string());
+        || entry.desc().map_or(format!("{}{:?}", entry.type_name, entry.dims), |d| d.to_string());
     (!fits).then(|| format!("weight {name}: want {desc}, file has {}", found()))
 }

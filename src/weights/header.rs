@@ -1,17 +1,31 @@
 //! The JSON header of a safetensors file: parsed from bytes nobody vouches for, and checked before a single offset in
 //! it is used. The data must be covered exactly: no tensor outside the file, no two overlapping, no gap.
+//!
+//! It is read straight into what we keep, with a limit on everything that repeats, so that no header takes much more
+//! memory than its text.
 
 use super::safetensors::Entry;
-use crate::base::{DType, Desc, Result, Shape};
+use crate::base::{Error, Result};
 use crate::{bail, fail};
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-use serde_json::Value;
-use std::collections::{BTreeMap, HashSet};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use std::collections::BTreeMap;
 use std::fmt;
-use std::marker::PhantomData;
 
 /// Largest header we read, as in the reference implementation.
 pub(super) const MAX_HEADER: u64 = 100_000_000;
+
+/// Most tensors of a file.
+const MAX_ENTRIES: usize = 1 << 20;
+
+/// Longest name of a tensor or of an entry of the metadata.
+const MAX_NAME: usize = 4096;
+
+/// Most entries of the metadata, and the longest: that of a manifest with its history.
+const MAX_METADATA: usize = 1 << 10;
+const MAX_VALUE: usize = 16 << 20;
+
+/// Most dimensions of a tensor we list; the engine holds fewer.
+const MAX_DIMS: usize = 32;
 
 /// Element types the format knows, with their bits; those [`DType`] lacks can be listed but not read.
 const KNOWN: &[(&str, u64)] = &[
@@ -48,30 +62,19 @@ pub(super) fn parse(text: &[u8], data_len: u64) -> Result<Header> {
     let Ok(text) = std::str::from_utf8(text) else {
         bail!(Format, "the header is not UTF-8");
     };
-    let Pairs(items): Pairs<Pairs<Value>> = serde_json::from_str(text)
-        .map_err(|e| fail!(Format, "the header is not the JSON of a safetensors file: {e}"))?;
-    let mut seen = HashSet::new();
-    let mut metadata = BTreeMap::new();
-    let mut entries = Vec::new();
-    for (name, fields) in items {
-        if !seen.insert(name.clone()) {
-            bail!(Format, "the header names {name} twice");
-        }
-        if name == "__metadata__" {
-            for (key, value) in fields.0 {
-                let Value::String(value) = value else {
-                    bail!(Format, "metadata {key} is {value}, want a string");
-                };
-                if metadata.insert(key.clone(), value).is_some() {
-                    bail!(Format, "the metadata name {key} twice");
-                }
-            }
-        } else {
-            let entry = entry(&name, fields.0).map_err(|e| e.within(format!("tensor {name}")))?;
-            entries.push(entry);
-        }
+    let mut reading = Reading::default();
+    let mut json = serde_json::Deserializer::from_str(text);
+    let read = json.deserialize_map(&mut reading).and_then(|()| json.end());
+    let Reading { mut entries, metadata, fault } = reading;
+    if let Err(e) = read {
+        let other = || fail!(Format, "the header is not the JSON of a safetensors file: {e}");
+        return Err(fault.unwrap_or_else(other));
     }
-    entries.sort_by_key(|e| (e.begin, e.end));
+    entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
+        bail!(Format, "the header names {} twice", pair[0].name);
+    }
+    entries.sort_unstable_by_key(|e| (e.begin, e.end));
     let mut at = 0;
     for e in &entries {
         if e.begin < at {
@@ -98,29 +101,106 @@ pub(super) fn parse(text: &[u8], data_len: u64) -> Result<Header> {
     if at != data_len {
         bail!(Format, "the tensors cover {at} bytes, the file has {data_len} bytes of data");
     }
-    Ok(Header { metadata, entries })
+    Ok(Header { metadata: metadata.unwrap_or_default(), entries })
 }
 
-fn entry(name: &str, fields: Vec<(String, Value)>) -> Result<Entry> {
-    let (mut dtype, mut dims, mut range) = (None, None, None);
-    for (key, value) in fields {
-        let again = match key.as_str() {
-            "dtype" => dtype.replace(dtype_of(&value)?).is_some(),
-            "shape" => dims.replace(numbers(&value, "shape")?).is_some(),
-            "data_offsets" => range.replace(numbers(&value, "data_offsets")?).is_some(),
-            _ => bail!(Format, "unknown field {key}, want dtype, shape and data_offsets"),
-        };
-        if again {
-            bail!(Format, "field {key} is given twice");
-        }
+fn byte_count(dims: &[u64], bits: u64) -> Option<u64> {
+    let total = dims.iter().try_fold(bits, |n, d| n.checked_mul(*d))?;
+    (total % 8 == 0 && total / 8 <= isize::MAX as u64).then_some(total / 8)
+}
+
+/// The header while it is read. A fault of ours is kept whole beside the parser's own error, which ends the reading.
+#[derive(Default)]
+struct Reading {
+    entries: Vec<Entry>,
+    metadata: Option<BTreeMap<String, String>>,
+    fault: Option<Error>,
+}
+
+fn stop<E: serde::de::Error>(place: &mut Option<Error>, fault: Error) -> E {
+    *place = Some(fault);
+    E::custom("stopped")
+}
+
+impl<'de> Visitor<'de> for &mut Reading {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
     }
-    let (Some((type_name, bits)), Some(dims), Some(range)) = (dtype, dims, range) else {
-        bail!(Format, "want the fields dtype, shape and data_offsets");
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<(), A::Error> {
+        while let Some(name) = map.next_key_seed(Text { most: MAX_NAME })? {
+            let fault = &mut self.fault;
+            if name == "__metadata__" {
+                if self.metadata.is_some() {
+                    return Err(stop(fault, fail!(Format, "the header names {name} twice")));
+                }
+                self.metadata = Some(map.next_value_seed(Metadata { fault })?);
+                continue;
+            }
+            if self.entries.len() >= MAX_ENTRIES {
+                let most = fail!(Format, "the header names more than {MAX_ENTRIES} tensors");
+                return Err(stop(fault, most));
+            }
+            if self.entries.try_reserve(1).is_err() {
+                return Err(stop(fault, fail!(NoMemory, "no memory for a list of tensors")));
+            }
+            self.entries.push(map.next_value_seed(Tensor { name, fault })?);
+        }
+        Ok(())
+    }
+}
+
+/// A tensor of that name.
+struct Tensor<'a> {
+    name: String,
+    fault: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Tensor<'_> {
+    type Value = Entry;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the fields of tensor {}", self.name)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entry, A::Error> {
+        let Self { name, fault } = self;
+        let (mut dtype, mut dims, mut range) = (None, None, None);
+        while let Some(key) = map.next_key_seed(Text { most: MAX_NAME })? {
+            let again = match key.as_str() {
+                "dtype" => dtype.replace(map.next_value_seed(Text { most: 64 })?).is_some(),
+                "shape" => dims.replace(map.next_value_seed(Numbers)?).is_some(),
+                "data_offsets" => range.replace(map.next_value_seed(Numbers)?).is_some(),
+                _ => {
+                    let want = "want dtype, shape and data_offsets";
+                    let unknown = fail!(Format, "tensor {name}: unknown field {key}, {want}");
+                    return Err(stop(fault, unknown));
+                }
+            };
+            if again {
+                let twice = fail!(Format, "tensor {name}: field {key} is given twice");
+                return Err(stop(fault, twice));
+            }
+        }
+        let (Some(dtype), Some(dims), Some(range)) = (dtype, dims, range) else {
+            let want = "want the fields dtype, shape and data_offsets";
+            return Err(stop(fault, fail!(Format, "tensor {name}: {want}")));
+        };
+        let label = format!("tensor {name}");
+        entry(name, &dtype, dims.get(), range.get()).map_err(|e| stop(fault, e.within(label)))
+    }
+}
+
+fn entry(name: String, dtype: &str, dims: &[u64], range: &[u64]) -> Result<Entry> {
+    let Some((type_name, bits)) = KNOWN.iter().find(|(known, _)| *known == dtype).copied() else {
+        bail!(Format, "dtype is {dtype:?}, which the format does not know");
     };
-    let [begin, end] = range[..] else {
+    let &[begin, end] = range else {
         bail!(Format, "data_offsets has {} numbers, want 2", range.len());
     };
-    let Some(want) = byte_count(&dims, bits) else {
+    let Some(want) = byte_count(dims, bits) else {
         bail!(
             Format,
             "shape {dims:?} of {type_name} is no whole number of bytes of an address space"
@@ -133,54 +213,119 @@ fn entry(name: &str, fields: Vec<(String, Value)>) -> Result<Entry> {
         .iter()
         .map(|d| usize::try_from(*d).map_err(|_| fail!(Format, "dimension {d} is too large")))
         .collect::<Result<_>>()?;
-    // a shape or type the engine cannot hold only matters once that tensor is asked for
-    let desc = DType::from_safetensors(type_name)
-        .and_then(|dtype| Shape::new(&dims).ok().map(|shape| Desc { dtype, shape }));
-    Ok(Entry { name: name.to_owned(), type_name, dims, desc, begin, end })
+    Ok(Entry { name, type_name, dims, begin, end })
 }
 
-fn dtype_of(value: &Value) -> Result<(&'static str, u64)> {
-    match value.as_str().and_then(|s| KNOWN.iter().find(|(name, _)| *name == s)) {
-        Some(known) => Ok(*known),
-        None => bail!(Format, "dtype is {value}, which the format does not know"),
+/// The metadata: texts by name.
+struct Metadata<'a> {
+    fault: &'a mut Option<Error>,
+}
+
+impl<'de> Visitor<'de> for Metadata<'_> {
+    type Value = BTreeMap<String, String>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of texts")
     }
-}
 
-fn numbers(value: &Value, what: &str) -> Result<Vec<u64>> {
-    let list = value.as_array().map(|a| a.iter().map(Value::as_u64).collect::<Option<Vec<_>>>());
-    match list {
-        Some(Some(list)) => Ok(list),
-        _ => bail!(Format, "{what} is {value}, want a list of whole numbers"),
-    }
-}
-
-fn byte_count(dims: &[u64], bits: u64) -> Option<u64> {
-    let total = dims.iter().try_fold(bits, |n, d| n.checked_mul(*d))?;
-    (total % 8 == 0 && total / 8 <= isize::MAX as u64).then_some(total / 8)
-}
-
-/// A JSON object as a list, so that a name given twice is seen and not silently replaced.
-struct Pairs<V>(Vec<(String, V)>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Object<V>(PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Object<V> {
-            type Value = Pairs<V>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
+    fn visit_map<A: MapAccess<'de>>(
+        self,
+        mut map: A,
+    ) -> std::result::Result<Self::Value, A::Error> {
+        let mut out = BTreeMap::new();
+        while let Some(key) = map.next_key_seed(Text { most: MAX_NAME })? {
+            let value = map.next_value_seed(Text { most: MAX_VALUE });
+            let value = value.map_err(|e| {
+                let fault = fail!(Format, "metadata {key}: {e}");
+                stop::<A::Error>(self.fault, fault)
+            })?;
+            if out.contains_key(&key) {
+                let twice = fail!(Format, "the metadata name {key} twice");
+                return Err(stop(self.fault, twice));
             }
-            fn visit_map<A: MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> std::result::Result<Self::Value, A::Error> {
-                let mut out = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    out.push(pair);
-                }
-                Ok(Pairs(out))
+            out.insert(key, value);
+            if out.len() > MAX_METADATA {
+                let most = fail!(Format, "the metadata has more than {MAX_METADATA} entries");
+                return Err(stop(self.fault, most));
             }
         }
-        deserializer.deserialize_map(Object(PhantomData))
+        Ok(out)
     }
+}
+
+/// A text of at most so many bytes.
+struct Text {
+    most: usize,
+}
+
+impl Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a text of at most {} bytes", self.most)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<String, E> {
+        match text.len() <= self.most {
+            true => Ok(text.to_owned()),
+            false => Err(E::invalid_length(text.len(), &self)),
+        }
+    }
+}
+
+/// A short list of whole numbers.
+struct Numbers;
+
+struct List {
+    values: [u64; MAX_DIMS],
+    len: usize,
+}
+
+impl List {
+    fn get(&self) -> &[u64] {
+        self.values.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl<'de> Visitor<'de> for Numbers {
+    type Value = List;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MAX_DIMS} whole numbers")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<List, A::Error> {
+        let mut out = List { values: [0; MAX_DIMS], len: 0 };
+        while let Some(n) = seq.next_element::<u64>()? {
+            match out.values.get_mut(out.len) {
+                Some(place) => *place = n,
+                None => return Err(A::Error::invalid_length(out.len + 1, &self)),
+            }
+            out.len += 1;
+        }
+        Ok(out)
+    }
+}
+
+/// Each of them is asked for by what it reads.
+macro_rules! seeds {
+    ($($name:ty, $value:ty, $ask:ident;)*) => {$(
+        impl<'de> DeserializeSeed<'de> for $name {
+            type Value = $value;
+
+            fn deserialize<D: Deserializer<'de>>(
+                self,
+                from: D,
+            ) -> std::result::Result<Self::Value, D::Error> {
+                from.$ask(self)
+            }
+        }
+    )*};
+}
+
+seeds! {
+    Tensor<'_>, Entry, deserialize_map;
+    Metadata<'_>, BTreeMap<String, String>, deserialize_map;
+    Text, String, deserialize_str;
+    Numbers, List, deserialize_seq;
 }

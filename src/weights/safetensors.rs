@@ -4,10 +4,10 @@
 
 use super::bind::Wanted;
 use super::{atomic, convert, header, plain_file};
-use crate::base::{Desc, Result};
-use crate::mem::{Budget, Tensor};
+use crate::base::{DType, Desc, Result, Shape};
+use crate::mem::{Budget, Tensor, reserved, zeros};
 use crate::{bail, fail};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
@@ -20,11 +20,17 @@ pub struct Entry {
     /// As the file spells it (`BF16`).
     pub type_name: &'static str,
     pub dims: Vec<usize>,
-    /// None when the engine has no such element type or rank.
-    pub desc: Option<Desc>,
     /// Range of its bytes behind the header.
     pub begin: u64,
     pub end: u64,
+}
+
+impl Entry {
+    /// None when the engine has no such element type or rank, which only matters once that tensor is asked for.
+    pub fn desc(&self) -> Option<Desc> {
+        let dtype = DType::from_safetensors(self.type_name)?;
+        Shape::new(&self.dims).ok().map(|shape| Desc { dtype, shape })
+    }
 }
 
 /// An open file, or bytes in the program.
@@ -36,7 +42,8 @@ pub struct SafeTensors {
     base: u64,
     metadata: BTreeMap<String, String>,
     entries: Vec<Entry>,
-    index: HashMap<String, usize>,
+    /// Places in `entries`, by name.
+    index: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -60,9 +67,11 @@ impl SafeTensors {
     fn read(label: String, source: Source, len: u64) -> Result<Self> {
         match Self::read_header(&source, len) {
             Ok((base, header)) => {
-                let index =
-                    header.entries.iter().enumerate().map(|(i, e)| (e.name.clone(), i)).collect();
                 let header::Header { metadata, entries } = header;
+                let mut index = reserved(entries.len(), "an index of tensors")?;
+                index.extend(0..entries.len() as u32);
+                let name = |i: u32| entries[i as usize].name.as_str(); // just counted
+                index.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
                 Ok(Self { label, source, base, metadata, entries, index })
             }
             Err(e) => Err(e.within(label)),
@@ -86,7 +95,7 @@ impl SafeTensors {
         if n > len - 8 {
             bail!(Format, "the header claims {n} bytes, the file has {} after its length", len - 8);
         }
-        let mut text = vec![0; n as usize]; // at most MAX_HEADER and inside the file
+        let mut text = zeros(n as usize, "a header")?; // at most MAX_HEADER and inside the file
         source.read_at(8, &mut text)?;
         Ok((8 + n, header::parse(&text, len - 8 - n)?))
     }
@@ -106,7 +115,10 @@ impl SafeTensors {
     }
 
     pub fn entry(&self, name: &str) -> Option<&Entry> {
-        self.index.get(name).and_then(|&i| self.entries.get(i))
+        let at = |i: &u32| self.entries.get(*i as usize);
+        let found =
+            self.index.binary_search_by(|i| at(i).map(|e| e.name.as_str()).cmp(&Some(name)));
+        found.ok().and_then(|k| self.index.get(k)).and_then(at)
     }
 
     /// Reads a part of a tensor that must be `want`, from byte `at` of it on.
@@ -115,7 +127,7 @@ impl SafeTensors {
         let Some(entry) = self.entry(name) else {
             bail!(NotFound, "{label}: no tensor named {name}");
         };
-        if entry.desc != Some(want) {
+        if entry.desc() != Some(want) {
             let (kind, dims) = (entry.type_name, &entry.dims);
             bail!(Format, "{label}: {name} is {kind}{dims:?}, want {want}");
         }
@@ -128,7 +140,7 @@ impl SafeTensors {
 
     /// Reads a part of a tensor that [`super::bind::check`] found to fit, in the wanted type, from byte `at` of that on.
     pub fn read_as(&self, want: &Wanted, at: usize, out: &mut [u8]) -> Result<()> {
-        let held = self.entry(&want.name).and_then(|e| e.desc);
+        let held = self.entry(&want.name).and_then(Entry::desc);
         let held =
             held.map_or(want.desc, |desc| Desc { dtype: desc.dtype, shape: want.desc.shape });
         let (from, to) = (held.dtype, want.desc.dtype);
@@ -154,7 +166,7 @@ impl SafeTensors {
         let Some(entry) = self.entry(name) else {
             bail!(NotFound, "{label}: no tensor named {name}");
         };
-        let Some(desc) = entry.desc else {
+        let Some(desc) = entry.desc() else {
             bail!(
                 Unsupported,
                 "{label}: tensor {name} is {}{:?}, which the engine cannot hold",
