@@ -6,13 +6,22 @@
 use super::attr::{Attrs, Value};
 use super::node::{Constant, Input, Node, NodeId, Weight, WeightInit};
 use super::op::{AttrKey, Class, Op};
+use super::scope::Scopes;
 use super::{grad, infer, jvp};
 use crate::base::{DType, Desc, Error, Result};
+use crate::mem::reserved;
 use crate::{bail, fail};
 use std::collections::HashMap;
 
 /// Most nodes in one graph: 2^22, several times the largest network we know of.
 pub const MAX_NODES: usize = 1 << 22;
+
+/// Most weights of one graph, and the bytes of their names together.
+pub const MAX_WEIGHTS: usize = 1 << 20;
+const MAX_WEIGHT_NAMES: usize = 64 << 20;
+
+/// Most bytes of all constants of one graph.
+pub const MAX_CONSTANTS: usize = 256 << 20;
 
 /// Low-rank adapters for the weights of one network slot: a matmul by a matching rank-2 weight gains `(x A) B * scale`.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +40,11 @@ pub struct Graph {
     weights: Vec<Weight>,
     constants: Vec<Constant>,
     weight_index: HashMap<(String, String), usize>,
-    scopes: Vec<String>,
-    scope_stack: Vec<u32>,
+    /// Bytes of the names of weights, and of constants.
+    name_bytes: usize,
+    constant_bytes: usize,
+    most_nodes: usize,
+    scopes: Scopes,
     error: Option<Error>,
     ordinals: [u32; 256],
     float: DType,
@@ -57,8 +69,10 @@ impl Graph {
             weights: Vec::new(),
             constants: Vec::new(),
             weight_index: HashMap::new(),
-            scopes: vec![String::new()],
-            scope_stack: vec![0],
+            name_bytes: 0,
+            constant_bytes: 0,
+            most_nodes: MAX_NODES,
+            scopes: Scopes::new(),
             error: None,
             ordinals: [0; 256],
             float,
@@ -109,7 +123,7 @@ impl Graph {
     }
 
     pub fn scope_path(&self, id: NodeId) -> &str {
-        &self.scopes[self.nodes[id.index()].scope as usize]
+        self.scopes.path(self.nodes[id.index()].scope)
     }
 
     // ---- errors
@@ -126,7 +140,7 @@ impl Graph {
     /// Records the first failure with the scope path before it, and returns the error node.
     pub fn fail(&mut self, error: Error) -> NodeId {
         if self.error.is_none() {
-            let path = &self.scopes[self.current_scope() as usize];
+            let path = self.scopes.path(self.scopes.current());
             self.error = Some(if path.is_empty() { error } else { error.within(path) });
         }
         NodeId::ERROR
@@ -135,32 +149,25 @@ impl Graph {
     // ---- scopes and slots
 
     pub fn push_scope(&mut self, name: &str) {
-        let parent = &self.scopes[self.current_scope() as usize];
-        let path = if parent.is_empty() { name.to_owned() } else { format!("{parent}.{name}") };
-        self.scopes.push(path);
-        self.scope_stack.push(self.scopes.len() as u32 - 1);
+        if let Err(e) = self.scopes.push(name) {
+            self.fail(e);
+        }
     }
 
     /// A pop without a push is a sticky error.
     pub fn pop_scope(&mut self) {
-        if self.scope_stack.len() > 1 {
-            self.scope_stack.pop();
-        } else {
+        if !self.scopes.pop() {
             self.fail(fail!(Plugin, "pop of a scope that was never pushed"));
         }
     }
 
     /// How deep the scope stack is; a build call must leave it as it found it.
     pub fn scope_depth(&self) -> usize {
-        self.scope_stack.len()
+        self.scopes.depth()
     }
 
     pub fn truncate_scopes(&mut self, depth: usize) {
-        self.scope_stack.truncate(depth.max(1));
-    }
-
-    fn current_scope(&self) -> u32 {
-        self.scope_stack.last().copied().unwrap_or(0)
+        self.scopes.truncate(depth);
     }
 
     /// Weights declared from now on belong to `slot`, with `lora` on their matmuls. Returns what was set before.
@@ -181,6 +188,9 @@ impl Graph {
     pub fn input(&mut self, name: &str, desc: Desc) -> NodeId {
         let attrs = Attrs::NONE.with_int(AttrKey::Index, self.inputs.len() as i64);
         let node = self.append(Op::Input, Vec::new(), attrs, desc);
+        if node.is_error() {
+            return node;
+        }
         self.inputs.push(Input { name: name.to_owned(), desc, node });
         node
     }
@@ -200,8 +210,19 @@ impl Graph {
                 .fail(fail!(Plugin, "weight {name}: declared as {before} and again as {desc}"));
         }
         let index = self.weights.len();
+        self.name_bytes += key.0.len() + name.len();
+        if index >= MAX_WEIGHTS || self.name_bytes > MAX_WEIGHT_NAMES {
+            return self.fail(fail!(
+                NoMemory,
+                "weight {name} is one too many: a graph may have {MAX_WEIGHTS}, with names of {MAX_WEIGHT_NAMES} \
+                 bytes together"
+            ));
+        }
         let attrs = Attrs::NONE.with_int(AttrKey::Index, index as i64);
         let node = self.append(Op::Weight, Vec::new(), attrs, desc);
+        if node.is_error() {
+            return node;
+        }
         let (slot, name) = (key.0.clone(), name.to_owned());
         self.weights.push(Weight { slot, name, desc, init, adapter: false, node });
         self.weight_index.insert(key, index);
@@ -218,9 +239,27 @@ impl Graph {
                 bytes.len()
             ));
         }
+        if self.has_failed() {
+            return NodeId::ERROR;
+        }
+        self.constant_bytes = self.constant_bytes.saturating_add(bytes.len());
+        if self.constant_bytes > MAX_CONSTANTS {
+            return self.fail(fail!(
+                NoMemory,
+                "constant {desc} is too much: those of a graph may have {MAX_CONSTANTS} bytes, make it a weight"
+            ));
+        }
+        let mut own = match reserved(bytes.len(), "a constant") {
+            Ok(own) => own,
+            Err(e) => return self.fail(e),
+        };
+        own.extend_from_slice(bytes);
         let attrs = Attrs::NONE.with_int(AttrKey::Index, self.constants.len() as i64);
-        self.constants.push(Constant { desc, bytes: bytes.to_vec() });
-        self.append(Op::Constant, Vec::new(), attrs, desc)
+        let node = self.append(Op::Constant, Vec::new(), attrs, desc);
+        if !node.is_error() {
+            self.constants.push(Constant { desc, bytes: own });
+        }
+        node
     }
 
     /// A scalar of the graph's float type. As an operand beside another float type it takes that type.
@@ -373,9 +412,6 @@ impl Graph {
         if info.class == Class::Random {
             self.number_draw(op, &mut attrs)?;
         }
-        if self.nodes.len() >= MAX_NODES {
-            bail!(NoMemory, "graph has {MAX_NODES} nodes, the most one graph may have");
-        }
         let adapter = if op == Op::MatMul { self.adapter_for(&inputs) } else { None };
         let Some(lora) = adapter else {
             return Ok(self.append(op, inputs, attrs, desc));
@@ -487,7 +523,19 @@ impl Graph {
     }
 
     fn append(&mut self, op: Op, inputs: Vec<NodeId>, attrs: Attrs, desc: Desc) -> NodeId {
-        let scope = self.current_scope();
+        let scope = self.scopes.current();
+        let most = self.most_nodes;
+        if self.nodes.len() >= most {
+            return self
+                .fail(fail!(NoMemory, "graph has {most} nodes, the most one graph may have"));
+        }
+        if self.nodes.try_reserve(1).is_err() {
+            return self.fail(fail!(
+                NoMemory,
+                "no memory for more than {} nodes",
+                self.nodes.len()
+            ));
+        }
         self.nodes.push(Node { op, inputs, attrs, desc, scope });
         NodeId(self.nodes.len() as u32 - 1)
     }
@@ -507,5 +555,58 @@ impl Fnv {
         for b in w.to_le_bytes() {
             self.0 = (self.0 ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Status;
+
+    fn refused(g: &Graph, want: &str) {
+        let e = g.check().unwrap_err();
+        assert!(e.status == Status::NoMemory && e.message.contains(want), "{e}");
+    }
+
+    #[test]
+    fn every_kind_of_node_counts() {
+        let scalar = Desc::scalar(DType::F32);
+        let emits: [&mut dyn FnMut(&mut Graph, usize) -> NodeId; 4] = [
+            &mut |g, i| g.input(&i.to_string(), scalar),
+            &mut |g, i| g.weight(&i.to_string(), scalar, WeightInit::Zeros),
+            &mut |g, _| g.constant(scalar, &[0; 4]),
+            &mut |g, _| g.scalar(1.0),
+        ];
+        for emit in emits {
+            let mut g = Graph::new(1, DType::F32);
+            g.most_nodes = 100;
+            for i in 0..99 {
+                emit(&mut g, i);
+            }
+            g.check().unwrap();
+            emit(&mut g, 99);
+            refused(&g, "graph has 100 nodes");
+            assert_eq!(g.nodes.len(), 100);
+            assert!(g.inputs.len() + g.weights.len() + g.constants.len() <= 99);
+        }
+    }
+
+    #[test]
+    fn constants_and_weights_have_an_end() {
+        let mut g = Graph::new(1, DType::F32);
+        let bytes = vec![0; MAX_CONSTANTS / 8];
+        let desc = Desc::new(DType::U8, &[bytes.len()]).unwrap();
+        for _ in 0..8 {
+            g.constant(desc, &bytes);
+        }
+        g.check().unwrap();
+        g.constant(desc, &bytes);
+        refused(&g, "those of a graph may have 268435456 bytes");
+        let mut g = Graph::new(1, DType::F32);
+        let (scalar, long) = (Desc::scalar(DType::F32), "w".repeat(1 << 20));
+        for i in 0..64 {
+            g.weight(&format!("{i}{long}"), scalar, WeightInit::Zeros);
+        }
+        refused(&g, "a graph may have 1048576, with names of 67108864 bytes");
     }
 }

@@ -15,6 +15,7 @@ pub mod place;
 pub mod plan;
 pub mod program;
 pub mod reference;
+mod scope;
 mod shorthand;
 
 pub use attr::Attrs;
