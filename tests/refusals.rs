@@ -4,11 +4,13 @@
 mod model;
 
 use diffx::base::{Error, Status};
+use diffx::engine::Evaluation;
 use diffx::engine::manifest::Manifest;
 use diffx::engine::recipe::Recipe;
 use diffx::engine::trainer::Trainer;
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Pipeline, Setting};
 use diffx::exec::Interrupt;
+use diffx::mem::Tensor;
 use diffx::weights::{Out, SafeTensors, write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -170,4 +172,35 @@ fn a_training_is_resumed_with_the_same_data_and_settings_only() {
     let mut same = trainer(&moved, SMALL, r#","sample_steps":9"#).unwrap();
     same.resume(&saved).unwrap();
     assert_eq!(same.training().done(), 1);
+}
+
+/// All gradients come of one walk; a name twice would be the same again for the same price.
+#[test]
+fn an_output_is_evaluated_once() {
+    let files = Files::new("refusals-eval");
+    let engine = model::engine(1);
+    let model = open(&engine, &files.model("a.safetensors", &model::manifest(&[6], "ve")));
+    let pipeline = Pipeline::new(&model, "").unwrap();
+    let tensor = |dims: &[usize], values: &[f32]| {
+        Arc::new(Tensor::from_f32(dims, values, engine.budget()).unwrap())
+    };
+    let values: Vec<f32> = (0..12).map(|i| 0.1 * i as f32).collect();
+    let inputs = [
+        ("x".to_owned(), tensor(&[2, 6], &values)),
+        ("sigma".to_owned(), tensor(&[2], &[0.5, 2.0])),
+    ];
+    let ask = |names: &[&str]| {
+        let outputs: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
+        pipeline.evaluate(&Evaluation { slot: "", inputs: &inputs, outputs: &outputs })
+    };
+    let all = ask(&["grad.sigma", "x", "grad.x"]).unwrap();
+    for (together, name) in all.iter().zip(["grad.sigma", "x", "grad.x"]) {
+        let alone = ask(&[name]).unwrap();
+        assert_eq!(together.desc(), alone[0].desc());
+        let numbers = |t: &Tensor| t.elements::<f32>().unwrap().to_vec();
+        let (a, b) = (numbers(together), numbers(&alone[0]));
+        assert!(a.iter().any(|v| *v != 0.0), "{name}");
+        assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs()), "{name}");
+    }
+    refused(ask(&["grad.x", "x", "grad.x"]), "eval: output grad.x is asked for twice");
 }

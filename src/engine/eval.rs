@@ -7,6 +7,7 @@ use crate::exec::{RunKey, SessionBuilder};
 use crate::graph::{NodeId, Op};
 use crate::mem::Tensor;
 use crate::sample::{Build, Eval, ModelIo};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// What to evaluate.
@@ -18,6 +19,12 @@ pub struct Evaluation<'a> {
     pub inputs: &'a [(String, Arc<Tensor>)],
     /// `NAME` of a component, or `grad.NAME` of an input.
     pub outputs: &'a [String],
+}
+
+/// A value, or a gradient by its number.
+enum Wanted {
+    Value(NodeId),
+    Gradient(usize),
 }
 
 impl Pipeline {
@@ -93,26 +100,42 @@ impl Pipeline {
             }
         }
 
-        let mut results = Vec::new();
+        // all gradients of an output in one walk: one walk each would take time that grows with their square
+        let mut wanted: Vec<(&String, Wanted)> = Vec::new();
+        let mut by: Vec<NodeId> = Vec::new();
+        let mut names = HashSet::new();
         for name in e.outputs {
+            if !names.insert(name) {
+                bail!(Invalid, "eval: output {name} is asked for twice");
+            }
             if let Some(i) = parts.components.iter().position(|c| c.name == *name) {
-                results.push((name, out[i]));
+                wanted.push((name, Wanted::Value(out[i])));
                 continue;
             }
             let of = name.strip_prefix("grad.").and_then(|n| given.iter().find(|g| g.0 == n));
-            let Some((_, by, _)) = of else {
+            let Some((_, node, _)) = of else {
                 bail!(NotFound, "eval: no output {name}; there are components and grad.INPUT");
             };
-            if !b.graph.desc(*by).dtype.is_compute_float() {
+            if !b.graph.desc(*node).dtype.is_compute_float() {
                 bail!(Invalid, "eval: {name}: the input is no float");
             }
-            let mut sum: Option<NodeId> = None;
-            for (y, cotangent) in out.iter().zip(&cotangents) {
-                let grad = b.graph.grad(*y, *cotangent, &[*by])[0];
-                sum = Some(sum.map_or(grad, |s| b.graph.binary(Op::Add, s, grad)));
-            }
-            results.push((name, sum.unwrap_or(NodeId::ERROR)));
+            wanted.push((name, Wanted::Gradient(by.len())));
+            by.push(*node);
         }
+        let mut sums: Vec<Option<NodeId>> = vec![None; by.len()];
+        if !by.is_empty() {
+            for (y, cotangent) in out.iter().zip(&cotangents) {
+                let grads = b.graph.grad(*y, *cotangent, &by);
+                for (sum, grad) in sums.iter_mut().zip(grads) {
+                    *sum = Some(sum.map_or(grad, |s| b.graph.binary(Op::Add, s, grad)));
+                }
+            }
+        }
+        let node = |w: &Wanted| match w {
+            Wanted::Value(node) => *node,
+            Wanted::Gradient(k) => sums.get(*k).copied().flatten().unwrap_or(NodeId::ERROR),
+        };
+        let results: Vec<_> = wanted.iter().map(|(name, w)| (*name, node(w))).collect();
         b.graph.check()?;
         self.run_once(&b, &given, &results)
     }

@@ -12,8 +12,9 @@ use super::place::{Span, place};
 use super::program::{self, Program};
 use super::{Attrs, Graph};
 use crate::bail;
-use crate::base::{Desc, Result};
-use std::collections::{BinaryHeap, HashMap};
+use crate::base::{Desc, Error, Result};
+use crate::mem::reserved;
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::fmt::Write;
 
 /// Where a value lies.
@@ -219,16 +220,17 @@ impl Planner<'_> {
         }
         let end = drafts.len();
         // a copied buffer that is itself overwritten goes through the work memory
-        let written = |b: Option<u32>| b.is_some_and(|b| copies.iter().any(|(_, to)| *to == b));
+        let targets: HashSet<u32> = copies.iter().map(|(_, to)| *to).collect();
+        let written = |b: Option<u32>| b.is_some_and(|b| targets.contains(&b));
         let bounced: Vec<bool> = copies.iter().map(|(r, _)| written(self.buffer_of(*r))).collect();
+        let copied: HashSet<NodeId> = copies.iter().map(|(r, _)| *r).collect();
         // addresses
         let mut spans = Vec::new();
         let mut span_of: HashMap<NodeId, usize> = HashMap::new();
         for (s, draft) in drafts.iter().enumerate() {
             spans.push(Span { bytes: draft.scratch, first: s, last: s });
             for w in draft.writes.iter().filter(|w| !direct.contains_key(w)) {
-                let copied = copies.iter().any(|(r, _)| r == w);
-                let last = if copied { end } else { life.get(w).map_or(s, |l| l.1) };
+                let last = if copied.contains(w) { end } else { life.get(w).map_or(s, |l| l.1) };
                 span_of.insert(*w, spans.len());
                 spans.push(Span { bytes: self.graph.desc(*w).bytes(), first: s, last });
             }
@@ -245,7 +247,7 @@ impl Planner<'_> {
         let (offsets, work_bytes) = place(&spans)?;
         // steps
         let mut constants = Constants::default();
-        let mut weights = Vec::new();
+        let mut weights = Weights::default();
         let mut place_of = |root: NodeId| -> Place {
             if let Some(b) = direct.get(&root) {
                 return Place::Buffer(*b);
@@ -304,7 +306,10 @@ impl Planner<'_> {
                 if bounced[k] { Place::Work(offsets[bounce_at + k]) } else { place_of(*root) };
             steps.push(copy(*root, from, Place::Buffer(*buffer)));
         }
-        Ok(Plan { steps, work_bytes, constants: constants.bytes, weights })
+        if let Some(e) = constants.refused {
+            return Err(e);
+        }
+        Ok(Plan { steps, work_bytes, constants: constants.bytes, weights: weights.list })
     }
 
     /// Units as steps, programs written.
@@ -396,7 +401,12 @@ impl Planner<'_> {
     }
 
     /// The place of a value that is there before the run.
-    fn bound(&self, root: NodeId, constants: &mut Constants, weights: &mut Vec<u32>) -> Place {
+    fn bound<'g>(
+        &'g self,
+        root: NodeId,
+        constants: &mut Constants<'g>,
+        weights: &mut Weights,
+    ) -> Place {
         let index = self.graph.node(root).attrs.int(AttrKey::Index, 0) as u32;
         if let Some(buffer) = self.buffer_of(root) {
             return Place::Buffer(buffer);
@@ -404,8 +414,8 @@ impl Planner<'_> {
         if self.graph.node(root).op == Op::Constant {
             return Place::Constant(constants.add(&self.graph.constants()[index as usize].bytes));
         }
-        if !weights.contains(&index) {
-            weights.push(index);
+        if weights.seen.insert(index) {
+            weights.list.push(index);
         }
         Place::Weight(index)
     }
@@ -413,21 +423,36 @@ impl Planner<'_> {
 
 /// Constants of a plan, each once.
 #[derive(Default)]
-struct Constants {
+struct Constants<'g> {
     bytes: Vec<Vec<u8>>,
-    index: HashMap<Vec<u8>, u32>,
+    index: HashMap<&'g [u8], u32>,
+    /// Why one could not be kept.
+    refused: Option<Error>,
 }
 
-impl Constants {
-    fn add(&mut self, bytes: &[u8]) -> u32 {
+impl<'g> Constants<'g> {
+    fn add(&mut self, bytes: &'g [u8]) -> u32 {
         if let Some(i) = self.index.get(bytes) {
             return *i;
         }
         let i = self.bytes.len() as u32;
-        self.bytes.push(bytes.to_vec());
-        self.index.insert(bytes.to_vec(), i);
+        match reserved(bytes.len(), "a constant of a plan") {
+            Ok(mut own) => {
+                own.extend_from_slice(bytes);
+                self.bytes.push(own);
+            }
+            Err(e) => self.refused = Some(e),
+        }
+        self.index.insert(bytes, i);
         i
     }
+}
+
+/// Weights that a plan reads, each once.
+#[derive(Default)]
+struct Weights {
+    list: Vec<u32>,
+    seen: HashSet<u32>,
 }
 
 impl Plan {
