@@ -10,7 +10,7 @@ use diffx::exec::{Backend, Interrupt, SessionBuilder, WeightBinding};
 use diffx::graph::Weight;
 use diffx::mem::{Budget, Tensor};
 use diffx::sample::{
-    Advance, Guidance, Parts, Predicts, Program, Replay, Request, Rows, Sampler, Scheme,
+    Advance, At, Guidance, Parts, Predicts, Program, Replay, Request, Rows, Sampler, Scheme,
     Simulation, Trajectory,
 };
 use std::collections::HashMap;
@@ -213,6 +213,13 @@ fn with_control_each_sample_walks_at_its_own_pace() {
         }
         assert!((x - want).abs() < 1e-5, "sample {i}: {x}, want {want}");
     }
+    let rows = Arc::new(Rows::new(&sampler, &parts, &[k.to_vec()]).unwrap());
+    let mut saved = replay(&parts, &sampler, &rows, 40, false, 1).unwrap();
+    saved.begin(&rows, request(0, 40), &[], &Budget::unlimited()).unwrap();
+    for (row, inside) in [(5, true), ((1 << 20) - 1, true), (1 << 20, false), (1 << 32, false)] {
+        let put = saved.restore(0, At::Row(row), &mut |_, _, _, _| Ok(()));
+        assert_eq!(put.is_ok(), inside, "row {row} of a saved run");
+    }
     assert!(early > 10, "{early} samples were done early, so the freeze was tested");
     let small = sample(&parts, &sampler, &k, 7, request(0, 40)).unwrap();
     assert_eq!(find(&small, "x"), x);
@@ -357,6 +364,22 @@ fn brownian_motion_is_simulated_at_its_times() {
         assert!(mean.abs() < 0.05, "mean {mean} at {t}");
         assert!((square - var).abs() <= 0.05 * var, "variance {square} at {t}, want {var}");
     }
+    let nothing = Tensor::from_f64(&[0], &[], &budget).unwrap();
+    let mut none = parts.clone();
+    none.components[0].dims = vec![0];
+    let many = Simulation {
+        parts: &none,
+        x0: &nothing,
+        times: &[0.0, 1.0, 4.0],
+        keep: &[],
+        scheme: Scheme::Exact,
+        n_samples: 1 << 32,
+        seed: 3,
+        first_sample: 0,
+    };
+    // would take minutes, batch by batch
+    let out = many.run(&backend, &budget, &mut || panic!("nothing runs")).unwrap();
+    assert_eq!(out.dims(), [1 << 32, 3, 0]);
     let part = run(10, 100);
     assert_eq!(part.elements::<f64>().unwrap(), &v[600..660]);
 }

@@ -1,9 +1,16 @@
 //! Every built-in documents its settings, and the documentation is true: what the schema gives as a default or a
 //! choice is taken, what lies outside its bounds is refused, and there is no key beside those it lists.
 
+#[path = "support/model.rs"]
+mod model;
+
 use diffx::base::{Result, Status};
-use diffx::engine::{Engine, Options, Setting};
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
+use diffx::mem::Tensor;
+use diffx::sample::Scheme;
 use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
 
 fn create(engine: &Engine, kind: &str, id: &str, config: &Value) -> Result<()> {
     let setting = Setting { id: id.to_owned(), config: config.as_object().cloned().unwrap() };
@@ -77,4 +84,99 @@ fn every_built_in_says_what_it_takes() {
         }
     }
     assert!(keys > 30, "{keys} keys in all");
+}
+
+/// Four samples under this config.
+fn sampled(model: &Arc<OpenModel>, config: &Value) -> Result<()> {
+    let pipeline = Pipeline::new(model, &config.to_string())?;
+    let options = JobOptions { n_samples: 4, ..JobOptions::default() };
+    let job = Job::start(&pipeline, options)?;
+    assert!(job.wait(Duration::from_secs(600)));
+    job.result("x").map(drop)
+}
+
+fn simulated(engine: &Engine, process: &Setting, time: f64) -> Result<()> {
+    let x0 = Tensor::from_f64(&[2], &[1.0, 2.0], engine.budget())?;
+    let times = [time, 2.0 * time];
+    let (x0, times) = (&x0, &times);
+    let paths = Paths {
+        process,
+        x0,
+        per_sample: false,
+        times,
+        keep: &[],
+        scheme: Scheme::Exact,
+        n_samples: 3,
+        seed: 1,
+        first_sample: 0,
+    };
+    engine.simulate(&paths).map(drop)
+}
+
+/// A setting at the end of what numbers can be is the user's, and so is the fault: never the plugin's or ours.
+#[test]
+fn extreme_settings_are_the_users_fault() {
+    let engine = Engine::new(Options { no_threads: true, ..Options::default() }).unwrap();
+    let mut faults = Vec::new();
+    let mut judge = |what: String, out: Result<()>| {
+        if let Err(e) = out
+            && matches!(e.status, Status::Plugin | Status::Internal)
+        {
+            faults.push(format!("{what}: {e}"));
+        }
+    };
+    let path = model::temporary("extreme.safetensors");
+    let of_process = |process: &Setting| -> Result<Arc<OpenModel>> {
+        let mut manifest = model::manifest(&[2], "ve");
+        manifest.model = Setting::of("null");
+        manifest.components[0].process = process.clone();
+        model::save(&path, &manifest)?;
+        OpenModel::open(&engine, path.to_str().unwrap(), "")
+    };
+    for text in engine.factories() {
+        let f: Value = serde_json::from_str(&text).unwrap();
+        let (kind, id) = (f["kind"].as_str().unwrap(), f["id"].as_str().unwrap());
+        let mut settings = vec![Setting::of(id)];
+        for (key, rules) in f["config_schema"]["properties"].as_object().unwrap() {
+            if rules["type"] == "number" {
+                for value in [1e300, 1e30, 1e-30, 1e-300, -1e300] {
+                    let config = json!({ key: value });
+                    let config = config.as_object().cloned().unwrap();
+                    settings.push(Setting { id: id.to_owned(), config });
+                }
+            }
+        }
+        for setting in settings {
+            let given = setting.to_value();
+            if kind == "process" {
+                for time in [1e-308, 1.0, 1e3, 8e307] {
+                    judge(
+                        format!("{given} simulated to {time}"),
+                        simulated(&engine, &setting, time),
+                    );
+                }
+                let Ok(model) = of_process(&setting) else { continue };
+                judge(given.to_string(), sampled(&model, &json!({"steps": 3})));
+                for (lo, hi) in [(1e-300, 1.0), (1e-30, 1e30), (1.0, 1e300)] {
+                    for dtype in ["f32", "f64"] {
+                        let config =
+                            json!({"steps": 3, "sigma_min": lo, "sigma_max": hi, "dtype": dtype});
+                        judge(format!("{given} under {config}"), sampled(&model, &config));
+                    }
+                }
+            } else if ["sampler", "grid", "guidance"].contains(&kind) {
+                let model = of_process(&Setting::of("ve")).unwrap();
+                for (lo, hi) in [(0.1, 10.0), (1e-300, 1.0), (1e-30, 1e30), (1.0, 1e300)] {
+                    for dtype in ["f32", "f64"] {
+                        let config = json!({
+                            kind: given, "steps": 3, "sigma_min": lo, "sigma_max": hi, "dtype": dtype
+                        });
+                        judge(config.to_string(), sampled(&model, &config));
+                    }
+                }
+            }
+        }
+    }
+    let _ = std::fs::remove_file(&path);
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

@@ -84,7 +84,7 @@ pub unsafe extern "C" fn dfx_tensor_create(
             let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), desc.bytes()) };
             Tensor::from_bytes(desc, bytes, budget)?
         };
-        check_bools(&tensor)?;
+        tensor.check_bools()?;
         result.write(CTensor::of(Arc::new(tensor)));
         Ok(())
     })
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn dfx_tensor_wrap(
         // Safety: the header asks for memory that is alive and unchanged until `free`. It is looked at first without
         // `free`, which must not be called on failure.
         let look = unsafe { Tensor::borrow(desc, data, None, std::ptr::null_mut()) };
-        check_bools(&look)?;
+        look.check_bools()?;
         // Safety: as above.
         let tensor = unsafe { Tensor::borrow(desc, data, free, user) };
         result.write(CTensor::of(Arc::new(tensor)));
@@ -242,14 +242,4 @@ pub(super) unsafe fn named(
         out.push((name.to_owned(), Arc::clone(&t.value.tensor)));
     }
     Ok(out)
-}
-
-/// A bool of ours is 0 or 1.
-fn check_bools(t: &Tensor) -> Result<()> {
-    if t.desc().dtype == DType::Bool
-        && let Some(bad) = t.bytes().iter().find(|b| **b > 1)
-    {
-        bail!(Invalid, "a bool is {bad}, want 0 or 1");
-    }
-    Ok(())
 }

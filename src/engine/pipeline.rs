@@ -11,6 +11,7 @@ use crate::base::Result;
 use crate::exec::{SessionBuilder, WeightBinding};
 use crate::graph::Weight;
 use crate::plugin::Kind;
+use crate::sample::rows::extremes;
 use crate::sample::{
     Component, Grid, Network, Parts, Process, Program, Replay, Rows, Sampler, Space,
 };
@@ -333,6 +334,15 @@ fn range(
             Invalid,
             "component {}: sigma_min {lo}, sigma_max {hi}, want 0 < sigma_min < sigma_max",
             part.name
+        );
+    }
+    let (least, most) = extremes(component.dtype);
+    if lo < least || hi > most {
+        bail!(
+            Invalid,
+            "component {}: sigma_min {lo:e}, sigma_max {hi:e}, in {} want {least:e} to {most:e}",
+            part.name,
+            component.dtype
         );
     }
     if info.space == Space::Discrete && hi > 1.0 {

@@ -121,6 +121,8 @@ pub unsafe fn import(source: *mut Managed) -> Result<Tensor> {
     if desc.bytes() > 0 && (data.is_null() || !data.addr().is_multiple_of(dtype.bytes())) {
         bail!(Invalid, "dlpack data at {data:p} is null or not aligned for {dtype}");
     }
+    // Safety: as below; looked at without the deleter, which must not be called on failure.
+    unsafe { Tensor::borrow(desc, data.cast(), None, std::ptr::null_mut()) }.check_bools()?;
     // Safety: the memory is as long as shape and type say, and lives until the deleter is called.
     Ok(unsafe { Tensor::borrow(desc, data.cast(), Some(give_back), source.cast()) })
 }
@@ -207,6 +209,28 @@ mod tests {
         assert_eq!(back.elements::<f32>().unwrap()[5], 6.0);
         drop(back);
         assert_eq!(budget.used(), 0, "the deleter ran");
+    }
+
+    #[test]
+    fn a_bool_is_0_or_1() {
+        let budget = Budget::unlimited();
+        for (bytes, fits) in [([0, 1, 1], true), ([0, 2, 1], false)] {
+            let desc = Desc::new(DType::Bool, &[3]).unwrap();
+            let t = Arc::new(Tensor::from_bytes(desc, &bytes, &budget).unwrap());
+            let managed = export(&t);
+            // Safety: just exported; what is refused is still ours to delete.
+            match unsafe { import(managed) } {
+                Ok(back) => assert!(fits && back.bytes() == bytes),
+                Err(e) => {
+                    assert!(!fits && e.message == "a bool is 2, want 0 or 1", "{e}");
+                    assert_eq!(Arc::strong_count(&t), 2, "not deleted");
+                    // Safety: as above.
+                    unsafe { delete(managed) };
+                }
+            }
+            drop(t);
+            assert_eq!(budget.used(), 0);
+        }
     }
 
     #[test]

@@ -118,6 +118,17 @@ impl Tensor {
         }
     }
 
+    /// A bool of ours is 0 or 1.
+    pub fn check_bools(&self) -> Result<()> {
+        if self.desc.dtype != DType::Bool {
+            return Ok(());
+        }
+        match self.bytes().iter().find(|b| **b > 1) {
+            Some(bad) => bail!(Invalid, "a bool is {bad}, want 0 or 1"),
+            None => Ok(()),
+        }
+    }
+
     /// The elements, if `T` is the element type's Rust type in size and the memory is aligned for it.
     pub fn elements<T: Pod>(&self) -> Result<&[T]> {
         if size_of::<T>() != self.desc.dtype.bytes() {

@@ -80,6 +80,8 @@ impl Factory {
 pub(super) struct Instance {
     factory: Arc<Factory>,
     this: *mut c_void,
+    /// The user gave settings.
+    is_set: bool,
     turn: Mutex<()>,
     /// The thread whose turn it is, 0 = nobody's.
     owner: AtomicUsize,
@@ -93,6 +95,7 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// `config` is a JSON object.
     pub(super) fn create(factory: &Arc<Factory>, config: &str) -> Result<Self> {
+        let is_set = config.chars().any(|c| !c.is_whitespace() && c != '{' && c != '}');
         let Ok(config) = CString::new(config) else {
             bail!(Invalid, "config of {}: has a NUL byte", factory.id());
         };
@@ -112,6 +115,7 @@ impl Instance {
         Ok(Self {
             factory: Arc::clone(factory),
             this,
+            is_set,
             turn: Mutex::new(()),
             owner: AtomicUsize::new(0),
         })
@@ -129,6 +133,15 @@ impl Instance {
     /// A failure of this plugin to keep its contract.
     pub(super) fn broke(&self, message: impl Into<String>) -> Error {
         self.attribute(Error::new(Status::Plugin, message))
+    }
+
+    /// A number that no plugin should give. Under settings of the user it is they that are too large or too small; a
+    /// plugin as it comes broke its contract.
+    pub(super) fn out_of_range(&self, message: impl std::fmt::Display) -> Error {
+        match self.is_set {
+            true => self.attribute(fail!(Invalid, "{message}; its settings are too extreme")),
+            false => self.broke(message.to_string()),
+        }
     }
 
     /// Host arithmetic and info: a call without a graph.

@@ -42,7 +42,7 @@ pub struct Rows {
 impl Rows {
     /// Asks the sampler for its rows between `knots` (per component, noisiest first).
     pub fn new(sampler: &dyn Sampler, parts: &Parts, knots: &[Vec<f64>]) -> Result<Self> {
-        check_knots(knots, parts.components.len())?;
+        check_knots(knots, parts.components.len(), parts.float)?;
         let info = sampler.info(&parts.components)?;
         let plan = sampler.plan(knots)?;
         let n = plan.variants.len();
@@ -168,7 +168,12 @@ pub fn knots(grid: &dyn Grid, n: u32, ranges: &[(f64, f64)]) -> Result<Vec<Vec<f
     ranges.iter().map(|(lo, hi)| grid.knots(n, *lo, *hi)).collect()
 }
 
-fn check_knots(knots: &[Vec<f64>], components: usize) -> Result<()> {
+/// The smallest level but 0 and the largest: samplers take squares and their inverses of them in this type.
+pub fn extremes(float: DType) -> (f64, f64) {
+    if float == DType::F64 { (1e-150, 1e150) } else { (1e-18, 1e18) }
+}
+
+fn check_knots(knots: &[Vec<f64>], components: usize, float: DType) -> Result<()> {
     if knots.len() != components || components == 0 {
         bail!(Invalid, "knots of {} components, there are {components}", knots.len());
     }
@@ -182,6 +187,14 @@ fn check_knots(knots: &[Vec<f64>], components: usize) -> Result<()> {
         }
         if let Some(i) = k.iter().position(|s| !s.is_finite() || *s < 0.0) {
             bail!(Plugin, "grid: knot {i} of component {c} is {}, want a finite level", k[i]);
+        }
+        let (least, most) = extremes(float);
+        if let Some(i) = k.iter().position(|s| *s != 0.0 && !(least..=most).contains(s)) {
+            bail!(
+                Invalid,
+                "grid: knot {i} of component {c} is {:e}, in {float} want 0 or {least:e} to {most:e}",
+                k[i]
+            );
         }
         if let Some(i) = k.windows(2).position(|w| w[1] >= w[0]) {
             bail!(

@@ -28,13 +28,12 @@ impl GridPlugin {
     fn check(&self, knots: &[f64], sigma_min: f64, sigma_max: f64) -> Result<()> {
         let near = |a: f64, b: f64| (a - b).abs() <= ROUNDING * b.abs().max(f64::MIN_POSITIVE);
         if let Some(i) = knots.iter().position(|k| !k.is_finite() || *k < 0.0) {
-            return Err(self.instance.broke(format!("knot {i} is {}", knots[i])));
+            return Err(self.instance.out_of_range(format!("knot {i} is {}", knots[i])));
         }
         if let Some(i) = knots.windows(2).position(|w| w[1] >= w[0]) {
             let (a, b) = (knots[i], knots[i + 1]);
-            return Err(self
-                .instance
-                .broke(format!("knots {i} and {}: {b} does not lie below {a}", i + 1)));
+            let message = format!("knots {i} and {}: {b} does not lie below {a}", i + 1);
+            return Err(self.instance.out_of_range(message));
         }
         let (Some(&first), Some(&last)) = (knots.first(), knots.last()) else {
             bail!(Internal, "a grid without knots was checked");

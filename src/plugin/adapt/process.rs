@@ -68,7 +68,8 @@ impl Process for ProcessPlugin {
         };
         let (lo, hi) = (out.sigma_min, out.sigma_max);
         if !(lo.is_finite() && hi.is_finite() && lo >= 0.0 && hi > lo) {
-            return Err(self.instance.broke(format!("info: noise levels go from {lo} to {hi}")));
+            let message = format!("info: noise levels go from {lo} to {hi}");
+            return Err(self.instance.out_of_range(message));
         }
         Ok(ProcessInfo {
             space,
@@ -92,10 +93,18 @@ impl Process for ProcessPlugin {
         self.instance.call(|this, error| unsafe {
             clock(this, times.as_ptr(), times.len() as u32, out.as_mut_ptr(), error)
         })?;
+        if let Some(i) = out.iter().position(|s| *s == f64::INFINITY) {
+            let e = crate::fail!(
+                Invalid,
+                "time {} has a level beyond all numbers: it or a setting is too large",
+                times[i]
+            );
+            return Err(self.instance.attribute(e));
+        }
         match out.iter().position(|s| !s.is_finite() || *s < 0.0) {
             Some(i) => Err(self
                 .instance
-                .broke(format!("clock: time {} has the level {}", times[i], out[i]))),
+                .out_of_range(format!("clock: time {} has the level {}", times[i], out[i]))),
             None => Ok(out),
         }
     }
