@@ -35,8 +35,9 @@ fn every_committed_input_comes_back() {
 
 /// A seed that ends at the first check would fuzz nothing.
 #[test]
-fn the_seeds_of_descriptors_are_accepted() {
+fn seeds_are_accepted() {
     fuzz::descriptor::check_seeds();
+    fuzz::saved::check_seeds();
 }
 
 /// The allocator sees what a body holds: without that, no target would bound memory.

@@ -12,6 +12,7 @@ mod c;
 pub mod calls;
 pub mod csv;
 pub mod descriptor;
+pub mod graph;
 pub mod header;
 pub mod json;
 pub mod memory;
@@ -35,7 +36,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls csv descriptor header json png saved }
+targets! { calls csv descriptor graph header json png saved }
 
 /// What a fuzzer does before the first input: with `FUZZ_SEEDS=DIR` it writes seeds and dictionary there and ends.
 pub fn prepare(seeds: fn() -> Vec<Vec<u8>>, words: &[&str]) {

@@ -83,29 +83,39 @@ fn readers() -> Readers {
 }
 
 pub fn run(data: &[u8]) {
-    let Some((kind, rest)) = data.split_first() else { return };
-    // the header ends behind its last brace and spaces
-    let end = rest.windows(2).rposition(|w| w == b"}}").map_or(rest.len(), |at| at + 2);
+    tried(data);
+}
+
+/// Whether it was accepted.
+fn tried(data: &[u8]) -> bool {
+    let Some((kind, rest)) = data.split_first() else { return false };
+    // the header ends behind its last two braces and the spaces that fill it up to a multiple of 8
+    let mut end = rest.windows(2).rposition(|w| w == b"}}").map_or(rest.len(), |at| at + 2);
+    while end % 8 != 0 && rest.get(end) == Some(&b' ') {
+        end += 1;
+    }
     let (header, body) = rest.split_at(end);
     let file = file_of(header, body);
     READERS.with_borrow_mut(|readers| {
         let readers = readers.get_or_insert_with(self::readers);
         // Safety: what reads the file is gone at the end of this call, and gives out copies only.
         let bytes: &'static [u8] = unsafe { std::slice::from_raw_parts(file.as_ptr(), file.len()) };
-        let Ok(file) = SafeTensors::from_static("file", bytes) else { return };
+        let Ok(file) = SafeTensors::from_static("file", bytes) else { return false };
         match kind & 1 {
             0 => job(&readers.pipeline, file, kind >> 1),
             _ => checkpoint(&mut readers.trainer, &file),
         }
-    });
+    })
 }
 
-fn job(pipeline: &Arc<Pipeline>, file: SafeTensors, pumps: u8) {
+fn job(pipeline: &Arc<Pipeline>, file: SafeTensors, pumps: u8) -> bool {
     let budget = pipeline.engine.budget();
     let length = file.label().len() + file.metadata().values().map(String::len).sum::<usize>();
+    let mut accepted = false;
     // "nothing is left" cannot be asked: a session may stay for the next job
     super::memory::at_most(OUTSIDE + PER_BYTE * length + CAP as usize, || {
         let Ok(job) = Job::resume_from(pipeline, file) else { return };
+        accepted = true;
         for _ in 0..pumps & 7 {
             pipeline.engine.pump(50);
         }
@@ -115,14 +125,25 @@ fn job(pipeline: &Arc<Pipeline>, file: SafeTensors, pumps: u8) {
         assert!(job.progress().state.is_over());
     });
     assert!(budget.peak() <= CAP, "{} of {CAP}", budget.peak());
+    accepted
 }
 
-fn checkpoint(trainer: &mut Trainer, file: &SafeTensors) {
+fn checkpoint(trainer: &mut Trainer, file: &SafeTensors) -> bool {
+    let mut accepted = false;
     bounded(OUTSIDE, || {
-        if trainer.resume_from(file).is_ok() {
+        accepted = trainer.resume_from(file).is_ok();
+        if accepted {
             let _ = trainer.advance(&mut || Interrupt::Continue);
         }
     });
+    accepted
+}
+
+/// The seeds are what they claim to be.
+pub fn check_seeds() {
+    for (i, seed) in seeds().iter().enumerate() {
+        assert!(tried(seed), "seed {i} is refused");
+    }
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {

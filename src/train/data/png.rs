@@ -222,6 +222,10 @@ pub fn decode(
     decoder.set_ignore_text_chunk(true);
     decoder.set_ignore_iccp_chunk(true);
     let mut reader = decoder.read_info().map_err(wrong)?;
+    // the decoder takes a palette apart in threes without having asked
+    if let Some(odd) = reader.info().palette.as_ref().filter(|p| p.len() % 3 != 0) {
+        bail!(Format, "the palette has {} bytes, want three per colour", odd.len());
+    }
     let Some(size) = reader.output_buffer_size().filter(|n| *n <= MAX_UNPACKED) else {
         bail!(Unsupported, "more than {MAX_UNPACKED} bytes unpacked");
     };
