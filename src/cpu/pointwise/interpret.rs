@@ -6,7 +6,7 @@
 use super::BLOCK;
 use super::element::{Convert, Element, Special, with_type};
 use super::level::Level;
-use crate::base::DType;
+use crate::base::{DType, MAX_RANK};
 use crate::graph::Op;
 use crate::graph::program::Access;
 
@@ -110,19 +110,30 @@ unsafe fn load<S: Copy + Convert<T>, T: Copy>(
         Access::Uniform => unsafe { run(d, from, 0) },
         Access::Strided(axes) => {
             let Some((&(extent, stride), outer)) = axes.split_last() else { return };
-            let mut done = 0;
-            while done < d.len() {
-                let at = start + done;
-                let (mut rest, column) = (at / extent, at % extent);
-                let mut offset = column * stride;
-                for &(e, s) in outer.iter().rev() {
-                    offset += rest % e * s;
-                    rest /= e;
+            // where element `start` stands along each axis; from there on it is counted, not divided
+            let mut place = [0; MAX_RANK];
+            let (mut rest, mut column, mut line) = (start / extent, start % extent, 0);
+            for (at, &(e, s)) in place.iter_mut().zip(outer).rev() {
+                *at = rest % e;
+                line += *at * s;
+                rest /= e;
+            }
+            let mut left = d;
+            while !left.is_empty() {
+                let n = (extent - column).min(left.len());
+                let (now, later) = left.split_at_mut(n);
+                // Safety: the offset is that of the next element, n - 1 more follow on the innermost axis.
+                unsafe { run(now, from.add(line + column * stride), stride) };
+                (left, column) = (later, 0);
+                for (at, &(e, s)) in place.iter_mut().zip(outer).rev() {
+                    *at += 1;
+                    line += s;
+                    if *at < e {
+                        break;
+                    }
+                    line -= e * s;
+                    *at = 0;
                 }
-                let n = (extent - column).min(d.len() - done);
-                // Safety: the offset is that of element `at`, the next n - 1 follow on the innermost axis.
-                unsafe { run(&mut d[done..done + n], from.add(offset), stride) };
-                done += n;
             }
         }
     }
