@@ -109,7 +109,7 @@ impl<R: Real> Gemm<'_, R> {
                 let kc = KC.min(self.k - k0);
                 for j in (0..nc).step_by(nr) {
                     let width = nr.min(nc - j);
-                    if in_place.is_none() || width < nr {
+                    if in_place.is_none() || !micro.takes(width) {
                         let panel = &mut scratch[j * kc..(j + nr) * kc];
                         self.b.pack(k0, kc, j0 + j, width, nr, panel);
                     }
@@ -119,7 +119,7 @@ impl<R: Real> Gemm<'_, R> {
                     for j in (0..nc).step_by(nr) {
                         let width = nr.min(nc - j);
                         let (b, ldb) = match in_place {
-                            Some((b, ldb)) if width == nr => {
+                            Some((b, ldb)) if micro.takes(width) => {
                                 (b.as_ptr().wrapping_add(k0 * ldb + j0 + j), ldb)
                             }
                             _ => (scratch[j * kc..].as_ptr(), nr),

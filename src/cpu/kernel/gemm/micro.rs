@@ -1,6 +1,7 @@
 //! The innermost loops: a tile of C in registers, one chain of fused multiply-adds per element, in the order of k.
 //!
-//! Three widths of one loop. x86 without FMA falls back to the portable loop, where a fused multiply-add is a library
+//! Three widths of one loop. With AVX-512 a tile narrower than the widest is as cheap as its columns: masks keep loads and
+//! stores inside, so that neither a copy of the tile nor a padded panel is needed. x86 without FMA falls back to the portable loop, where a fused multiply-add is a library
 //! call: slow, but the same bits.
 
 use crate::cpu::kernel::real::Real;
@@ -26,19 +27,38 @@ pub struct Micro<R: 'static> {
     pub mr: usize,
     pub nr: usize,
     rows: &'static [unsafe fn(&Tile<R>)],
+    narrow: Option<Narrow<R>>,
+}
+
+/// Micro-kernels of 1 to `nr` columns: of at most half of them, and of more.
+#[derive(Clone, Copy)]
+struct Narrow<R: 'static> {
+    half: &'static [unsafe fn(&Tile<R>, usize)],
+    more: &'static [unsafe fn(&Tile<R>, usize)],
 }
 
 /// Rows x columns of the largest tile.
 const MAX_TILE: usize = 12 * super::MAX_NR;
 
 impl<R: Real> Micro<R> {
+    /// Whether B may lie where it is, with nothing behind column `width` of it.
+    pub fn takes(&self, width: usize) -> bool {
+        width == self.nr || self.narrow.is_some()
+    }
+
     /// # Safety
-    /// A must be readable for mr x kc, B for kc x nr (all of it, zeros behind `width`), C writable for mr x width.
+    /// A must be readable for mr x kc, B for kc x width if `takes(width)`, else for kc x nr with zeros behind `width`; C
+    /// writable for mr x width.
     #[inline]
     pub unsafe fn run(&self, tile: &Tile<R>, mr: usize, width: usize) {
         if width == self.nr {
             // Safety: the caller's promise, and the table was chosen for this machine.
             return unsafe { self.rows[mr - 1](tile) };
+        }
+        if let Some(narrow) = self.narrow {
+            let rows = if 2 * width <= self.nr { narrow.half } else { narrow.more };
+            // Safety: as above.
+            return unsafe { rows[mr - 1](tile, width) };
         }
         let mut full = [R::ZERO; MAX_TILE];
         for i in 0..if tile.add { mr } else { 0 } {
@@ -127,9 +147,53 @@ macro_rules! micro_kernel {
     };
 }
 
+/// The same for `width` columns of one or two vectors, the last of which is masked.
+#[cfg(target_arch = "x86_64")]
+macro_rules! narrow_kernel {
+    ($name:ident, $vectors:literal, $t:ty, $v:ty, $mask:ty, $lanes:literal,
+     $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident) => {
+        #[target_feature(enable = "avx512f")]
+        unsafe fn $name<const MR: usize>(t: &Tile<$t>, width: usize) {
+            use std::arch::x86_64::*;
+            const LAST: usize = $vectors - 1;
+            let inside: $mask = <$mask>::MAX >> ($vectors * $lanes - width);
+            let mask = |v: usize| if v == LAST { inside } else { <$mask>::MAX };
+            // Safety: all accesses are inside what the caller of `Micro::run` promised; masked lanes are not accessed.
+            unsafe {
+                let mut acc = [[$zero(); $vectors]; MR];
+                for i in 0..if t.add { MR } else { 0 } {
+                    for v in 0..$vectors {
+                        acc[i][v] = $load(mask(v), t.c.wrapping_add(i * t.ldc + v * $lanes));
+                    }
+                }
+                let (mut a, mut b) = (t.a, t.b);
+                for _ in 0..t.kc {
+                    let mut row: [$v; $vectors] = [$zero(); $vectors];
+                    for v in 0..$vectors {
+                        row[v] = $load(mask(v), b.wrapping_add(v * $lanes));
+                    }
+                    for i in 0..MR {
+                        let x = $splat(*a.add(i * t.rs));
+                        for v in 0..$vectors {
+                            acc[i][v] = $fma(x, row[v], acc[i][v]);
+                        }
+                    }
+                    // past the end after the last turn, where it is not read
+                    (a, b) = (a.wrapping_add(t.cs), b.wrapping_add(t.ldb));
+                }
+                for i in 0..MR {
+                    for v in 0..$vectors {
+                        $store(t.c.wrapping_add(i * t.ldc + v * $lanes), mask(v), acc[i][v]);
+                    }
+                }
+            }
+        }
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::Tile;
+    use super::{Narrow, Tile};
     micro_kernel! { f32_avx512, "avx512f", f32, __m512, 16,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps }
     micro_kernel! { f64_avx512, "avx512f", f64, __m512d, 8,
@@ -139,6 +203,29 @@ mod x86 {
     micro_kernel! { f64_avx2, "avx2,fma", f64, __m256d, 4,
     _mm256_setzero_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_set1_pd, _mm256_fmadd_pd }
 
+    narrow_kernel! { f32_half, 1, f32, __m512, __mmask16, 16,
+    _mm512_setzero_ps, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps }
+    narrow_kernel! { f32_more, 2, f32, __m512, __mmask16, 16,
+    _mm512_setzero_ps, _mm512_maskz_loadu_ps, _mm512_mask_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps }
+    narrow_kernel! { f64_half, 1, f64, __m512d, __mmask8, 8,
+    _mm512_setzero_pd, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd, _mm512_set1_pd, _mm512_fmadd_pd }
+    narrow_kernel! { f64_more, 2, f64, __m512d, __mmask8, 8,
+    _mm512_setzero_pd, _mm512_maskz_loadu_pd, _mm512_mask_storeu_pd, _mm512_set1_pd, _mm512_fmadd_pd }
+
+    macro_rules! narrow {
+        ($t:ty, $half:ident, $more:ident) => {
+            Some(Narrow {
+                half: narrow!($half<$t>: 1 2 3 4 5 6 7 8 9 10 11 12),
+                more: narrow!($more<$t>: 1 2 3 4 5 6 7 8 9 10 11 12),
+            })
+        };
+        ($kernel:ident<$t:ty>: $($mr:literal)*) => {
+            &[$($kernel::<$mr> as unsafe fn(&Tile<$t>, usize)),*]
+        };
+    }
+
+    pub(super) const F32_NARROW: Option<Narrow<f32>> = narrow!(f32, f32_half, f32_more);
+    pub(super) const F64_NARROW: Option<Narrow<f64>> = narrow!(f64, f64_half, f64_more);
     pub(super) const F32_AVX512: &[unsafe fn(&Tile<f32>)] =
         table!(f32_avx512<f32>: 1 2 3 4 5 6 7 8 9 10 11 12);
     pub(super) const F64_AVX512: &[unsafe fn(&Tile<f64>)] =
@@ -148,25 +235,30 @@ mod x86 {
 }
 
 macro_rules! choose {
-    ($name:ident, $t:ty, $avx512:ident, $avx2:ident, $lanes:literal) => {
+    ($name:ident, $t:ty, $avx512:ident, $narrow:ident, $avx2:ident, $lanes:literal) => {
         /// The widest micro-kernel this machine has.
         pub fn $name() -> Micro<$t> {
             #[cfg(target_arch = "x86_64")]
             {
                 if is_x86_feature_detected!("avx512f") {
-                    return Micro { mr: 12, nr: 4 * $lanes, rows: x86::$avx512 };
+                    return Micro {
+                        mr: 12,
+                        nr: 4 * $lanes,
+                        rows: x86::$avx512,
+                        narrow: x86::$narrow,
+                    };
                 }
                 if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                    return Micro { mr: 6, nr: 2 * $lanes, rows: x86::$avx2 };
+                    return Micro { mr: 6, nr: 2 * $lanes, rows: x86::$avx2, narrow: None };
                 }
             }
-            Micro { mr: 6, nr: 8, rows: table!(portable, $t, [1 2 3 4 5 6]) }
+            Micro { mr: 6, nr: 8, rows: table!(portable, $t, [1 2 3 4 5 6]), narrow: None }
         }
     };
 }
 
-choose!(micro_f32, f32, F32_AVX512, F32_AVX2, 8);
-choose!(micro_f64, f64, F64_AVX512, F64_AVX2, 4);
+choose!(micro_f32, f32, F32_AVX512, F32_NARROW, F32_AVX2, 8);
+choose!(micro_f64, f64, F64_AVX512, F64_NARROW, F64_AVX2, 4);
 
 #[cfg(test)]
 mod tests {
@@ -178,18 +270,32 @@ mod tests {
     fn all_widths_give_the_same_bits() {
         let mut kernels: Vec<Micro<f32>> = Vec::new();
         if is_x86_feature_detected!("avx512f") {
-            kernels.push(Micro { mr: 12, nr: 32, rows: x86::F32_AVX512 });
+            for narrow in [None, x86::F32_NARROW] {
+                kernels.push(Micro { mr: 12, nr: 32, rows: x86::F32_AVX512, narrow });
+            }
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            kernels.push(Micro { mr: 6, nr: 16, rows: x86::F32_AVX2 });
+            kernels.push(Micro { mr: 6, nr: 16, rows: x86::F32_AVX2, narrow: None });
         }
-        kernels.push(Micro { mr: 6, nr: 8, rows: table!(portable, f32, [1 2 3 4 5 6]) });
+        let rows = table!(portable, f32, [1 2 3 4 5 6]);
+        kernels.push(Micro { mr: 6, nr: 8, rows, narrow: None });
         let kc = 37;
+        let widths = |nr: usize| {
+            [
+                (nr, false),
+                (nr, true),
+                (3, false),
+                (5, true),
+                (nr / 2, true),
+                (nr - 7, false),
+                (nr - 1, true),
+            ]
+        };
         let wave = |n: usize| (0..n).map(|i| ((i * i) as f32 * 0.37).sin()).collect::<Vec<_>>();
         let (a, b) = (wave(12 * kc), wave(kc * 32));
         for m in &kernels {
             for rows in 1..=m.mr {
-                for (width, add) in [(m.nr, false), (m.nr, true), (3, false), (5, true)] {
+                for (width, add) in widths(m.nr) {
                     let mut c = wave(rows * m.nr);
                     let mut want = c.clone();
                     for i in 0..rows {
