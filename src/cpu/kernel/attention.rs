@@ -4,7 +4,7 @@
 //! Keys are always cut at the same places and a query row never looks at its neighbours, so its bits do not depend on
 //! the batch, the heads or how many queries there are.
 
-use super::fold::{self, Max};
+use super::fold::{self, Max, halve};
 use super::gemm::{Gemm, View, scratch_elements};
 use super::real::Real;
 use super::scratch;
@@ -152,19 +152,19 @@ fn soften<R: Real>(row: &mut [R], largest: &mut R, sum: &mut R, out: &mut [R]) {
         row.fill(R::ZERO); // nothing to attend to so far
         return;
     }
-    row.iter_mut().for_each(|x| *x = (*x - now).exp());
     let mut lanes = [R::ZERO; 16];
-    for part in row.chunks(16) {
-        lanes.iter_mut().zip(part).for_each(|(l, x)| *l += *x);
-    }
-    let mut half = 8;
-    while half > 0 {
-        for l in 0..half {
-            let other = lanes[l + half];
-            lanes[l] += other;
+    let (blocks, rest) = row.as_chunks_mut::<16>();
+    for block in blocks {
+        for l in 0..16 {
+            block[l] = (block[l] - now).exp();
+            lanes[l] += block[l];
         }
-        half /= 2;
     }
+    for (l, x) in rest.iter_mut().enumerate() {
+        *x = (*x - now).exp();
+        lanes[l] += *x;
+    }
+    halve!(lanes, |a, b| a + b);
     let keep = (before - now).exp();
     *sum = *sum * keep + lanes[0];
     out.iter_mut().for_each(|x| *x = *x * keep);

@@ -12,6 +12,7 @@ use super::norm::widen;
 use super::real::Real;
 use super::scratch;
 use super::split::for_units;
+use super::turn::turn;
 use crate::base::{DType, Desc, Result, Shape};
 use crate::cpu::call::Call;
 use crate::graph::{AttrKey, Attrs, Op};
@@ -143,7 +144,7 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
     }
     let in_type = call.inputs[1].dtype() == call.out.dtype();
     if !forward {
-        turn(&g, &call.inputs[1], weights)?;
+        swap_channels(&g, &call.inputs[1], weights)?;
     } else if !in_type {
         widen(&call.inputs[1], weights)?;
     }
@@ -211,7 +212,7 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
 }
 
 /// Weights `[groups, o, c, t]` as `[groups, c, o, t]`.
-fn turn<R: Real>(g: &Geometry, w: &crate::cpu::In<'_>, out: &mut [R]) -> Result<()> {
+fn swap_channels<R: Real>(g: &Geometry, w: &crate::cpu::In<'_>, out: &mut [R]) -> Result<()> {
     fn each<R: Real, T: super::real::Storage>(g: &Geometry, w: &[T], out: &mut [R]) {
         let t = g.taps();
         for group in 0..g.groups {
@@ -386,22 +387,35 @@ impl<R: Real> Panel<R> for Unfolded<'_, R> {
     fn pack(&self, k0: usize, kc: usize, j0: usize, width: usize, nr: usize, dst: &mut [R]) {
         let g = self.g;
         let (taps, [h, w], ow) = (g.taps(), g.input, g.output[1]);
-        for j in 0..nr {
-            if j >= width {
-                dst[..kc * nr].iter_mut().skip(j).step_by(nr).for_each(|v| *v = R::ZERO);
-                continue;
-            }
-            let [ty, tx] = g.tap((j0 + j) % taps);
-            let plane = &self.image[(j0 + j) / taps * h * w..][..h * w];
-            let (mut oy, mut ox) = (k0 / ow, k0 % ow);
-            for p in 0..kc {
-                let y = (oy * g.stride[0] + ty).wrapping_sub(g.before[0]);
-                let x = (ox * g.stride[1] + tx).wrapping_sub(g.before[1]);
-                dst[p * nr + j] = if y < h && x < w { plane[y * w + x] } else { R::ZERO };
-                ox += 1;
-                if ox == ow {
-                    (oy, ox) = (oy + 1, 0);
+        // some lines of the transpose at a time, each gathered like a window; then turned into columns
+        const LINES: usize = 16;
+        const DEEP: usize = 64;
+        let mut lines = [R::ZERO; LINES * DEEP];
+        for p0 in (0..kc).step_by(DEEP) {
+            let deep = DEEP.min(kc - p0);
+            for j1 in (0..nr).step_by(LINES) {
+                let count = LINES.min(nr - j1);
+                for (j, line) in (j0 + j1..).zip(lines.chunks_exact_mut(DEEP).take(count)) {
+                    line.fill(R::ZERO);
+                    if j >= j0 + width {
+                        continue;
+                    }
+                    let [ty, tx] = g.tap(j % taps);
+                    let plane = &self.image[j / taps * h * w..][..h * w];
+                    let mut p = 0;
+                    while p < deep {
+                        let (oy, ox) = ((k0 + p0 + p) / ow, (k0 + p0 + p) % ow);
+                        let run = (ow - ox).min(deep - p);
+                        let y = (oy * g.stride[0] + ty).wrapping_sub(g.before[0]);
+                        if y < h {
+                            let first = (ox * g.stride[1] + tx) as isize - g.before[1] as isize;
+                            let out = &mut line[p..p + run];
+                            gather(&plane[y * w..(y + 1) * w], first, g.stride[1], out);
+                        }
+                        p += run;
+                    }
                 }
+                turn(&lines, DEEP, count, deep, &mut dst[p0 * nr + j1..], nr);
             }
         }
     }

@@ -110,17 +110,33 @@ impl<T: Copy, const W: usize> Pairs<T, W> {
     }
 }
 
+/// `$lanes[0]` = the tree over 16 lanes: `l` with `l + 8`, then `+ 4`, `+ 2`, `+ 1`. The steps are written out so that
+/// the lanes stay in registers.
+macro_rules! halve {
+    ($lanes:ident, |$a:ident, $b:ident| $join:expr) => {
+        halve!(@ $lanes, $a, $b, $join, 8);
+        halve!(@ $lanes, $a, $b, $join, 4);
+        halve!(@ $lanes, $a, $b, $join, 2);
+        halve!(@ $lanes, $a, $b, $join, 1);
+    };
+    (@ $lanes:ident, $a:ident, $b:ident, $join:expr, $half:literal) => {
+        for l in 0..$half {
+            let ($a, $b) = ($lanes[l], $lanes[l + $half]);
+            $lanes[l] = $join;
+        }
+    };
+}
+pub(super) use halve;
+
 #[inline(always)]
 fn tree<F: Fold, const W: usize>(mut lanes: [[F::T; W]; LANES]) -> [F::T; W] {
-    let mut half = LANES / 2;
-    while half > 0 {
-        for l in 0..half {
-            for j in 0..W {
-                lanes[l][j] = F::join(lanes[l][j], lanes[l + half][j]);
-            }
+    halve!(lanes, |a, b| {
+        let mut joined = a;
+        for j in 0..W {
+            joined[j] = F::join(a[j], b[j]);
         }
-        half /= 2;
-    }
+        joined
+    });
     lanes[0]
 }
 
@@ -128,8 +144,7 @@ fn tree<F: Fold, const W: usize>(mut lanes: [[F::T; W]; LANES]) -> [F::T; W] {
 #[inline(always)]
 fn chunk<F: Fold, E: Copy>(x: &[E], map: impl Fn(E) -> F::T) -> F::T {
     let mut lanes = [[F::NEUTRAL; 1]; LANES];
-    let blocks = x.chunks_exact(LANES);
-    let rest = blocks.remainder();
+    let (blocks, rest) = x.as_chunks::<LANES>();
     for block in blocks {
         for l in 0..LANES {
             lanes[l][0] = F::join(lanes[l][0], map(block[l]));
@@ -179,19 +194,34 @@ pub(super) fn columns<F: Fold, E: Copy, const W: usize>(
     stride: usize,
     map: impl Fn(E, usize) -> F::T,
 ) -> [F::T; W] {
+    if n <= CHUNK {
+        // the levels of the pairs cost more than that
+        return chunk_of_columns::<F, E, W>(x, n, stride, &map);
+    }
     let mut pairs = Pairs::<F::T, W>::new(F::NEUTRAL);
     for start in (0..n).step_by(CHUNK) {
-        let mut lanes = [[F::NEUTRAL; W]; LANES];
-        for r in 0..CHUNK.min(n - start) {
-            let line = &x[(start + r) * stride..][..W];
-            let lane = &mut lanes[r % LANES];
-            for j in 0..W {
-                lane[j] = F::join(lane[j], map(line[j], j));
-            }
-        }
-        pairs.push::<F>(tree::<F, W>(lanes));
+        let (x, n) = (&x[start * stride..], CHUNK.min(n - start));
+        pairs.push::<F>(chunk_of_columns::<F, E, W>(x, n, stride, &map));
     }
     pairs.finish::<F>()
+}
+
+#[inline(always)]
+fn chunk_of_columns<F: Fold, E: Copy, const W: usize>(
+    x: &[E],
+    n: usize,
+    stride: usize,
+    map: &impl Fn(E, usize) -> F::T,
+) -> [F::T; W] {
+    let mut lanes = [[F::NEUTRAL; W]; LANES];
+    for r in 0..n {
+        let line = &x[r * stride..][..W];
+        let lane = &mut lanes[r % LANES];
+        for j in 0..W {
+            lane[j] = F::join(lane[j], map(line[j], j));
+        }
+    }
+    tree::<F, W>(lanes)
 }
 
 /// Calls `$f::<W>(first column)` for tiles of 16, 4 and 1 columns that cover `$range`.

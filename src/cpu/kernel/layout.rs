@@ -9,6 +9,7 @@ use crate::cpu::call::{Call, In};
 use crate::fail;
 use crate::graph::{AttrKey, Op};
 use bytemuck::Pod;
+use std::ops::Range;
 
 pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
     match call.out.dtype().bytes() {
@@ -119,14 +120,29 @@ impl Walk {
         self.rank = n;
     }
 
-    /// Where row `row` of the result starts in the source.
-    fn start(&self, mut row: usize) -> isize {
-        let mut at = self.offset;
+    /// Row `row` of the result: its place along the outer axes, and where it starts in the source.
+    fn start(&self, mut row: usize) -> ([usize; MAX_RANK], isize) {
+        let (mut place, mut at) = ([0; MAX_RANK], self.offset);
         for i in (0..self.rank - 1).rev() {
-            at += (row % self.dims[i]) as isize * self.strides[i];
+            place[i] = row % self.dims[i];
+            at += place[i] as isize * self.strides[i];
             row /= self.dims[i];
         }
-        at
+        (place, at)
+    }
+
+    /// The row after it, counted and not divided: rows can be a few elements long.
+    #[inline(always)]
+    fn next(&self, place: &mut [usize; MAX_RANK], at: &mut isize) {
+        for i in (0..self.rank - 1).rev() {
+            place[i] += 1;
+            *at += self.strides[i];
+            if place[i] < self.dims[i] {
+                break;
+            }
+            *at -= self.dims[i] as isize * self.strides[i];
+            place[i] = 0;
+        }
     }
 
     fn copy<T: Pod + Send + Sync>(&self, (pool, out): PoolOut<'_, T>, x: &[T]) -> Result<()> {
@@ -136,23 +152,14 @@ impl Walk {
         let (n, s) = (self.dims[self.rank - 1], self.strides[self.rank - 1]);
         let transposes = self.rank > 1 && self.strides[self.rank - 2] == 1 && s > 1;
         for_rows(pool, out, n, n, |rows, out| {
-            let mut row = rows.start;
-            let mut out = out;
-            while row < rows.end {
-                // rows up to the end of their plane follow each other in the source when it is transposed
-                let mut together = 1;
-                if transposes {
-                    let plane = self.dims[self.rank - 2];
-                    together = (rows.end - row).min(plane - row % plane);
-                }
-                let (block, rest) = out.split_at_mut(together * n);
-                let from = self.start(row) as usize;
+            if transposes {
+                return self.turn(rows, out, x);
+            }
+            let (mut place, mut at) = self.start(rows.start);
+            for block in out.chunks_exact_mut(n) {
+                let from = at as usize;
                 match s {
-                    _ if together > 1 => {
-                        let (src, zero) = (&x[from..], T::zeroed());
-                        turn(src, s as usize, n, together, block, n, zero, |v| v);
-                    }
-                    1 => block.copy_from_slice(&x[from..from + n]),
+                    1 => copy_run(block, &x[from..from + n]),
                     0 => block.fill(x[from]),
                     _ => {
                         for (j, v) in block.iter_mut().enumerate() {
@@ -160,10 +167,44 @@ impl Walk {
                         }
                     }
                 }
-                (row, out) = (row + together, rest);
+                self.next(&mut place, &mut at);
             }
         })
     }
+
+    /// Rows up to the end of their plane follow each other in the source when it is transposed.
+    fn turn<T: Pod>(&self, rows: Range<usize>, mut out: &mut [T], x: &[T]) {
+        let (n, s) = (self.dims[self.rank - 1], self.strides[self.rank - 1]);
+        let plane = self.dims[self.rank - 2];
+        let mut row = rows.start;
+        while row < rows.end {
+            let together = (rows.end - row).min(plane - row % plane);
+            let (block, rest) = out.split_at_mut(together * n);
+            let src = &x[self.start(row).1 as usize..];
+            if together > 1 {
+                turn(src, s as usize, n, together, block, n);
+            } else {
+                block.iter_mut().zip(src.iter().step_by(s as usize)).for_each(|(o, v)| *o = *v);
+            }
+            (row, out) = (row + together, rest);
+        }
+    }
+}
+
+/// A copy that does not call the library for a few elements.
+#[inline(always)]
+fn copy_run<T: Copy>(to: &mut [T], from: &[T]) {
+    macro_rules! fixed {
+        ($($n:literal)*) => {
+            match to.len() {
+                $($n => if let (Some(t), Some(f)) = (to.first_chunk_mut::<$n>(), from.first_chunk::<$n>()) {
+                    *t = *f;
+                },)*
+                _ => to.copy_from_slice(from),
+            }
+        };
+    }
+    fixed!(1 2 4 8 16 32)
 }
 
 /// The bits of a fill value in the type of the result.

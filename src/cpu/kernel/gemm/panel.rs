@@ -1,7 +1,7 @@
 //! The operands of a product: a strided view, and what B must be able to do.
 
 use crate::cpu::kernel::real::{Real, Storage};
-use crate::cpu::kernel::turn::turn;
+use crate::cpu::kernel::turn::{turn, turn_by};
 use crate::cpu::kernel::wide::wide;
 
 /// A matrix that is not copied: element (i, j) at `i * rs + j * cs`.
@@ -49,10 +49,14 @@ impl<R: Real, T: Storage> Panel<R> for View<'_, T> {
         }
         if self.rs == 1 {
             let src = &self.data[k0 + j0 * self.cs..];
-            wide(
-                #[inline(always)]
-                || turn(src, self.cs, width, kc, dst, nr, R::ZERO, |v| v.widen()),
-            );
+            let same = size_of::<T>() == size_of::<R>(); // see `rows`
+            match bytemuck::try_cast_slice::<T, R>(src) {
+                Ok(src) if same => turn(src, self.cs, width, kc, dst, nr),
+                _ => wide(
+                    #[inline(always)]
+                    || turn_by(src, self.cs, width, kc, dst, nr, R::ZERO, |v| v.widen()),
+                ),
+            }
         } else {
             for (p, row) in dst.chunks_exact_mut(nr).take(kc).enumerate() {
                 for (j, v) in row.iter_mut().enumerate().take(width) {
