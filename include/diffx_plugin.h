@@ -348,6 +348,7 @@ typedef struct dfx_init {                /* frozen */
 #define DFX_PURPOSE_GUIDANCE 7u
 #define DFX_PURPOSE_FINISH   8u
 #define DFX_PURPOSE_SIMULATE 9u
+#define DFX_PURPOSE_SCORE   10u          /* directions of a divergence                       */
 #define DFX_PURPOSE_USER    64u          /* 64..255 are yours                                */
 
 /* Errors are sticky: a bad call returns node 0, every op on node 0 returns 0, and
@@ -497,6 +498,7 @@ struct dfx_host {                        /* outlives every instance created with
 #define DFX_PREDICTS_SCORE    4u         /* (D - w) / sigma^2                                */
 #define DFX_PREDICTS_LOGITS   5u         /* discrete: [batch, ..., classes]                  */
 #define DFX_PREDICTS_VALUE    6u         /* anything else (h, reward, value): used through network only */
+#define DFX_PREDICTS_V        7u         /* variance preserving: v = a eps - s x0 of (a w, ln(sigma)/4), a = 1/sqrt(1+sigma^2), s = a sigma */
 
 typedef struct dfx_model_info {
     uint32_t struct_size;

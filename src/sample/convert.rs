@@ -96,6 +96,18 @@ pub(super) fn before(
             let out = g.unary(Op::Neg, t);
             Given { x, noise, back: Some((x, out)) }
         }
+        Predicts::V => {
+            // x_t = a w = a x0 + s eps with a² + s² = 1, s = a sigma: D = a x_t - s v
+            let square = g.unary(Op::Square, level);
+            let one = g.scalar(1.0);
+            let total = g.binary(Op::Add, square, one);
+            let a = g.unary(Op::Rsqrt, total);
+            let x = g.binary(Op::Mul, a, w);
+            let skip = g.binary(Op::Mul, a, x);
+            let s = g.binary(Op::Mul, a, level);
+            let out = g.unary(Op::Neg, s);
+            Given { x, noise: log_level(g, sigma), back: Some((skip, out)) }
+        }
         Predicts::Logits => bail!(
             Plugin,
             "component {} is continuous, but its network predicts logits",

@@ -64,6 +64,7 @@ pub enum Predicts {
     Score,
     Logits,
     Value,
+    V,
 }
 
 #[derive(Debug, Clone, PartialEq)]

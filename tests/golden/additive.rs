@@ -26,7 +26,7 @@ pub(crate) fn check(row: &Row) {
         "sd3" => shift_of_sd3(row),
         "flux" => shift_of_flux(row),
         "rf" => normal_data(row),
-        "conv" => (), // with the predictions of networks, in `predictions`
+        "conv" => crate::predictions::check(row),
         _ => panic!("no reader for {}", row.id),
     }
 }

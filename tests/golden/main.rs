@@ -9,10 +9,12 @@ mod cir;
 mod edm;
 mod gbm;
 mod graph;
+mod momentum;
 #[path = "../laws/oracle.rs"]
 #[allow(dead_code)] // the starts and distributions are for runs
 mod oracle;
 mod pfgmpp;
+mod predictions;
 mod rng;
 mod rows;
 mod runner;
@@ -71,13 +73,19 @@ fn golden_edm() {
 
 #[test]
 fn golden_vp() {
-    all("vp", 3, &additive::check);
+    all("vp", 4, &additive::check);
     all("vp-discrete", 2, &additive::check);
 }
 
 #[test]
 fn golden_flow() {
-    all("flow", 4, &additive::check);
+    all("flow", 5, &additive::check);
+}
+
+#[test]
+fn golden_momentum() {
+    all("cld", 2, &momentum::check);
+    all("vsmd", 2, &momentum::check);
 }
 
 #[test]
@@ -105,6 +113,8 @@ fn every_carried_row_is_of_a_process_that_is_read() {
         "vp-discrete",
         "flow",
         "pfgmpp",
+        "cld",
+        "vsmd",
         "traj",
     ];
     let carried = Rows::carried().unwrap();

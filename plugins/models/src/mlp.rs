@@ -34,7 +34,7 @@ impl Factory for Mlp {
         "depth": integer "blocks", default 3, minimum 0, maximum 256;
         "conds": sizes "conditions: name and number of features", minimum 1, maximum 1048576;
         "null_value": number "what stands for a condition that is not given", default 0;
-        "predicts": string "what the output means", default "residual", enum ["residual", "denoised", "noise", "velocity", "score", "value"];
+        "predicts": string "what the output means", default "residual", enum ["residual", "denoised", "noise", "velocity", "score", "value", "v"];
         "out": integer "features of the output; 0 = shaped as the input", default 0, minimum 0, maximum 1048576;
     ];
 
@@ -60,6 +60,7 @@ impl Factory for Mlp {
                     ("velocity", Predicts::Velocity),
                     ("score", Predicts::Score),
                     ("value", Predicts::Value),
+                    ("v", Predicts::V),
                 ],
             )?,
             out: config.usize("out", 0, 0..=MOST)?,

@@ -135,12 +135,20 @@ impl Frame {
     }
 
     pub(crate) fn enter(self, x: Node<'_>) -> Node<'_> {
-        let x = if self.center == 0.0 { x } else { x - self.center };
-        if self.scale == 1.0 { x } else { x * (1.0 / self.scale) }
+        self.shrink(if self.center == 0.0 { x } else { x - self.center })
+    }
+
+    /// A difference of x, as of velocities.
+    pub(crate) fn shrink(self, v: Node<'_>) -> Node<'_> {
+        if self.scale == 1.0 { v } else { v * (1.0 / self.scale) }
+    }
+
+    pub(crate) fn stretch(self, v: Node<'_>) -> Node<'_> {
+        if self.scale == 1.0 { v } else { v * self.scale }
     }
 
     pub(crate) fn leave(self, w: Node<'_>) -> Node<'_> {
-        let w = if self.scale == 1.0 { w } else { w * self.scale };
+        let w = self.stretch(w);
         if self.center == 0.0 { w } else { w + self.center }
     }
 }

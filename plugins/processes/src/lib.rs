@@ -1,10 +1,13 @@
 //! The built-in processes, one file each, on the plugin SDK alone. `gaussian` and `bessel` hold the formulas that several
-//! of them share; `additive` is the process that is Gaussian in w, and `bessel` ends with the one that is a radius there.
+//! of them share; `additive` is the process that is Gaussian in w, and `bessel` ends with the one that is a radius there,
+//! `critical` the one of position and velocity.
 
 mod additive;
 mod besq;
 mod bessel;
 mod cir;
+mod cld;
+mod critical;
 mod flow;
 mod gaussian;
 mod gbm;
@@ -14,9 +17,11 @@ mod pfgmpp;
 mod sub_vp;
 mod ve;
 mod vp;
+mod vsmd;
 
 use additive::OnGaussian;
 use bessel::OnBessel;
+use critical::OnPhaseSpace;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.processes",
@@ -31,6 +36,8 @@ diffx_plugin::diffx_plugin! {
         OnGaussian<gbm::Gbm>,
         OnBessel<besq::Besq>,
         OnBessel<cir::Cir>,
+        OnPhaseSpace<cld::Cld>,
+        OnPhaseSpace<vsmd::Vsmd>,
         mask::Mask,
     ],
 }

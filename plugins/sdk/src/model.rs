@@ -21,6 +21,8 @@ pub enum Predicts {
     Score = 4,
     Logits = 5,
     Value = 6,
+    /// Variance preserving: `v = a eps - s x0`, `a = 1/√(1 + sigma²)`, `s = a sigma`.
+    V = 7,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -21,6 +21,7 @@ const PREDICTS: &[Predicts] = &[
     Predicts::Score,
     Predicts::Logits,
     Predicts::Value,
+    Predicts::V,
 ];
 
 pub(in super::super) struct ModelPlugin {
