@@ -3,8 +3,10 @@
 //! weighted cross entropy of their corrupted tokens.
 //!
 //! Levels, relative to the standard deviation of the data in w: log-normal with `mean` and `std` (default EDM's
-//! -1.2, 1.2 at sigma_data 0.5, so -1.2 + ln 2 here), or log-uniform in `range`. Times of tokens are uniform in
-//! [1e-3, 1]. `cond_dropout` replaces the conditions of a row by their null values that often, for classifier-free
+//! -1.2, 1.2 at sigma_data 0.5, so -1.2 + ln 2 here), or log-uniform in `range`. Or those of flow matching, absolute:
+//! sigma = t/(1 - t) with t uniform, or the sigmoid of a normal (SD3), so that sigma is log-normal. `shift` multiplies
+//! sigma as SD3's does t; FLUX's mu is its logarithm. `weight` `velocity` is the loss of flow matching, where
+//! D - x0 = t (u - (eps - x0)), so 1/t². Times of tokens are uniform in [1e-3, 1]. `cond_dropout` replaces the conditions of a row by their null values that often, for classifier-free
 //! guidance.
 
 use core::ffi::CStr;
@@ -19,13 +21,22 @@ enum Levels {
     LogNormal(f64, f64),
     /// ln of the ends of sigma / sd.
     LogUniform(f64, f64),
+    /// Mean and standard deviation of ln sigma = logit t.
+    LogitNormal(f64, f64),
+    UniformTime,
 }
 
 #[derive(Debug)]
 pub(crate) struct Dsm {
     levels: Levels,
+    shift: f64,
+    /// The loss is that of a flow's velocity.
+    velocity: bool,
     cond_dropout: f64,
 }
+
+/// 1 - t is no smaller: in f32 a uniform t may round to 1.
+const LAST_TIME: f64 = 1e-7;
 
 /// Least time of a token: its weight is 1/t.
 const FIRST_TIME: f64 = 1e-3;
@@ -34,17 +45,23 @@ impl Factory for Dsm {
     const ID: &'static CStr = c"org.diffx.dsm";
     const SUMMARY: &'static CStr = c"denoising score matching with the process's target and weight";
     const SCHEMA: Option<&'static CStr> = schema![
-        "levels": string "law of the noise levels, relative to the deviation of the data in w", default "lognormal", enum ["lognormal", "loguniform"];
-        "mean": number "lognormal: mean of ln(sigma / deviation)", default -0.5068528194400547;
-        "std": number "lognormal: deviation of ln(sigma / deviation)", default 1.2, exclusiveMinimum 0;
+        "levels": string "law of the noise levels: relative to the deviation of the data in w, or of flow time t", default "lognormal", enum ["lognormal", "loguniform", "logit_normal", "uniform_time"];
+        "mean": number "lognormal: mean of ln(sigma / deviation), when absent -0.5068528; logit_normal: of logit t, when absent 0";
+        "std": number "lognormal: deviation of ln(sigma / deviation), when absent 1.2; logit_normal: of logit t, when absent 1", exclusiveMinimum 0;
+        "shift": number "factor on sigma: the shift s of flow times", default 1, exclusiveMinimum 0;
+        "weight": string "of the squared error: the process's, or that of a velocity of flow time", default "process", enum ["process", "velocity"];
         "range": numbers "loguniform: [lowest, highest] sigma / deviation; default [0.002, 80]", exclusiveMinimum 0;
         "cond_dropout": number "how often the conditions of a row are replaced by their null values", default 0, minimum 0, maximum 1;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
-        let uniform = config.one_of("levels", &[("lognormal", false), ("loguniform", true)])?;
-        let mean = config.f64("mean", -1.2 + core::f64::consts::LN_2, FINITE)?;
-        let std = config.f64("std", 1.2, POSITIVE)?;
+        let kind = config.one_of(
+            "levels",
+            &[("lognormal", 0), ("loguniform", 1), ("logit_normal", 2), ("uniform_time", 3)],
+        )?;
+        let (mean, std) = (config.opt_f64("mean", FINITE)?, config.opt_f64("std", POSITIVE)?);
+        let shift = config.f64("shift", 1.0, POSITIVE)?;
+        let velocity = config.one_of("weight", &[("process", false), ("velocity", true)])?;
         let range = match config.f64s("range", POSITIVE)?.as_deref() {
             None => (0.002, 80.0),
             Some([lo, hi]) if lo < hi => (*lo, *hi),
@@ -52,11 +69,15 @@ impl Factory for Dsm {
                 return Err(Error::invalid(format!("range is {other:?}, want [lowest, highest]")));
             }
         };
-        let levels = match uniform {
-            true => Levels::LogUniform(range.0.ln(), range.1.ln()),
-            false => Levels::LogNormal(mean, std),
+        let edm = -1.2 + core::f64::consts::LN_2;
+        let levels = match kind {
+            0 => Levels::LogNormal(mean.unwrap_or(edm), std.unwrap_or(1.2)),
+            1 => Levels::LogUniform(range.0.ln(), range.1.ln()),
+            2 => Levels::LogitNormal(mean.unwrap_or(0.0), std.unwrap_or(1.0)),
+            _ => Levels::UniformTime,
         };
-        Ok(Self { levels, cond_dropout: config.f64("cond_dropout", 0.0, 0.0..=1.0)? })
+        let cond_dropout = config.f64("cond_dropout", 0.0, 0.0..=1.0)?;
+        Ok(Self { levels, shift, velocity, cond_dropout })
     }
 }
 
@@ -94,7 +115,12 @@ impl Objective for Dsm {
                 let (x0, hit) = (io.x0(c), target[c]);
                 (hit * cross_entropy(d, x0), law.loss_weight(sigma[c]))
             } else {
-                let [.., weight] = law.precond(sigma[c]);
+                let weight = if self.velocity {
+                    ((sigma[c] + 1.0) / sigma[c]).square()
+                } else {
+                    let [.., weight] = law.precond(sigma[c]);
+                    weight
+                };
                 ((d - target[c].stop_gradient()).square(), weight)
             };
             loss = loss + (weight * part).mean(&[]);
@@ -119,8 +145,14 @@ impl Dsm {
         let log = match self.levels {
             Levels::LogNormal(mean, std) => b.normal(&shape, purpose::LEVEL) * std + mean,
             Levels::LogUniform(lo, hi) => b.uniform(&shape, purpose::LEVEL) * (hi - lo) + lo,
+            Levels::LogitNormal(mean, std) => b.normal(&shape, purpose::LEVEL) * std + mean,
+            Levels::UniformTime => {
+                let t = b.uniform(&shape, purpose::LEVEL);
+                return t / (1.0 - t).max(LAST_TIME) * self.shift;
+            }
         };
-        log.exp() * sd
+        let unit = if matches!(self.levels, Levels::LogitNormal(..)) { 1.0 } else { sd };
+        log.exp() * (unit * self.shift)
     }
 
     /// None = those of the job.
@@ -168,12 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn flow_times_have_their_own_defaults() {
+        let flow = dsm(r#"{"levels":"logit_normal","shift":3,"weight":"velocity"}"#).unwrap();
+        assert_eq!(
+            (flow.levels, flow.shift, flow.velocity),
+            (Levels::LogitNormal(0.0, 1.0), 3.0, true)
+        );
+        let d = dsm("{}").unwrap();
+        assert!(d.shift == 1.0 && !d.velocity);
+    }
+
+    #[test]
     fn config_is_checked() {
         let message = |json: &str| dsm(json).unwrap_err().message;
         assert_eq!(message(r#"{"range":[1]}"#), "range is [1.0], want [lowest, highest]");
         assert_eq!(
             message(r#"{"levels":"normal"}"#),
-            "levels is \"normal\", want one of lognormal, loguniform"
+            "levels is \"normal\", want one of lognormal, loguniform, logit_normal, uniform_time"
         );
     }
 }
