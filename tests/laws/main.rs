@@ -3,9 +3,12 @@
 //!
 //! 50 000 samples; the 99 % noise floor of the distance is 0.0073 and the acceptance 0.012. Seeds are fixed.
 
+mod additive;
+mod draws;
 mod mask;
 mod oracle;
 mod paths;
+mod phase;
 mod run;
 
 use diffx::base::special::law;

@@ -1,14 +1,15 @@
 //! Whole runs through plugins, the sampling loop and the CPU backend, and the distance of samples from a law.
 
 use crate::oracle::{Exact, Marginal, Oracle};
-use diffx::base::DType;
+use diffx::base::{DType, Desc, Result};
 use diffx::cpu::Cpu;
 use diffx::exec::{Backend, Interrupt, SessionBuilder};
+use diffx::graph::{AttrKey, Attrs, Graph, Op};
 use diffx::mem::{Budget, Tensor};
 use diffx::plugin::Registry;
 use diffx::sample::{
-    Component, Network, Parts, Process, Program, Replay, Request, Rows, Scheme, Simulation, Space,
-    Stats, knots,
+    Build, Component, Guidance, Model, ModelInfo, ModelIo, Network, Parts, Process, ProcessFn,
+    Program, Replay, Request, Rows, Scheme, Simulation, Space, Stats, knots,
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -48,6 +49,8 @@ pub(crate) fn registry() -> Registry {
     registry
 }
 
+const STATS: Stats = Stats { x_mean: 2.0, x_var: 2.0, w_mean: 1.4, w_var: 0.3 };
+
 fn parts(process: Arc<dyn Process>) -> Parts {
     Parts {
         components: vec![Component {
@@ -58,7 +61,7 @@ fn parts(process: Arc<dyn Process>) -> Parts {
             classes: 0,
         }],
         processes: vec![process],
-        stats: vec![Stats { x_mean: 2.0, x_var: 2.0, w_mean: 1.4, w_var: 0.3 }],
+        stats: vec![STATS],
         conds: vec![],
         networks: vec![],
         guidances: vec![],
@@ -69,15 +72,50 @@ fn parts(process: Arc<dyn Process>) -> Parts {
 
 impl Setup<'_> {
     /// Decoded samples.
-    pub(crate) fn sample(&self, n: usize, seed: u64) -> Vec<f64> {
+    pub(crate) fn sample(self, n: usize, seed: u64) -> Vec<f64> {
+        let (stats, guidance): (_, Option<Arc<dyn Guidance>>) = match self.start {
+            Start::Marginal => (STATS, Some(Arc::new(Marginal(Arc::clone(&self.oracle))))),
+            Start::Prior(stats) => (stats, None),
+        };
+        Run {
+            process: self.process,
+            sampler: self.sampler,
+            steps: self.steps,
+            range: self.range,
+            stats,
+            model: Arc::new(Exact(self.oracle)),
+            guidance,
+            dims: vec![1],
+            float: DType::F32,
+        }
+        .sample(n, seed)
+    }
+}
+
+/// A process and a sampler around any model.
+pub(crate) struct Run<'a> {
+    pub(crate) process: (&'a str, Value),
+    pub(crate) sampler: (&'a str, Value),
+    pub(crate) steps: u32,
+    pub(crate) range: (f64, f64),
+    pub(crate) stats: Stats,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) guidance: Option<Arc<dyn Guidance>>,
+    pub(crate) dims: Vec<i64>,
+    pub(crate) float: DType,
+}
+
+impl Run<'_> {
+    /// Decoded samples, one after another.
+    pub(crate) fn sample(self, n: usize, seed: u64) -> Vec<f64> {
         let registry = registry();
         let mut parts = parts(registry.process(self.process.0, &self.process.1).unwrap());
-        let model = Arc::new(Exact(Arc::clone(&self.oracle)));
-        parts.networks.push(Network { slot: "base".into(), model, lora: None });
-        match self.start {
-            Start::Marginal => parts.guidances.push(Arc::new(Marginal(Arc::clone(&self.oracle)))),
-            Start::Prior(stats) => parts.stats = vec![stats],
-        }
+        parts.components[0].dims = self.dims;
+        parts.components[0].dtype = self.float;
+        (parts.float, parts.weight_dtype) = (self.float, self.float);
+        parts.networks.push(Network { slot: "base".into(), model: self.model, lora: None });
+        parts.guidances.extend(self.guidance);
+        parts.stats = vec![self.stats];
         let sampler = registry.sampler(self.sampler.0, &self.sampler.1).unwrap();
         let grid = registry.grid("edm", &Value::Object(Default::default())).unwrap();
         let knots = knots(grid.as_ref(), self.steps, &[self.range]).unwrap();
@@ -96,8 +134,55 @@ impl Setup<'_> {
         replay.finish().unwrap();
         let results = replay.take_results();
         let x = &results.iter().find(|(name, _)| name == "x").unwrap().1;
-        x.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect()
+        match self.float {
+            DType::F64 => x.elements::<f64>().unwrap().to_vec(),
+            _ => x.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect(),
+        }
     }
+}
+
+/// The denoiser of point masses of equal weight: the weights that the transition of the process itself gives them.
+pub(crate) struct Atoms(pub(crate) Vec<f64>);
+
+impl Model for Atoms {
+    fn info(&self) -> Result<ModelInfo> {
+        Exact(Arc::new(crate::oracle::LogNormalMixture::GOLDEN)).info()
+    }
+
+    fn build(&self, b: &mut Build<'_>, io: &mut ModelIo) -> Result<()> {
+        let (rows, points) = (b.graph.desc(io.x[0]).dims()[0], self.0.len());
+        let reshape = |g: &mut Graph, x, dims: &[usize]| {
+            g.emit(Op::Reshape, &[x], Attrs::NONE.with_dims(AttrKey::Shape, dims))
+        };
+        let wide = |g: &mut Graph, x, from: &[usize]| {
+            let x = reshape(g, x, from);
+            let dims = Attrs::NONE.with_dims(AttrKey::Shape, &[rows, points]);
+            let x = g.emit(Op::BroadcastTo, &[x], dims);
+            reshape(g, x, &[rows * points, 1])
+        };
+        let g = &mut b.graph;
+        let log = g.scaled(io.sigma[0], 4.0);
+        let sigma = g.unary(Op::Exp, log);
+        let bytes: Vec<u8> = self.0.iter().flat_map(|p| (*p as f32).to_ne_bytes()).collect();
+        let at = g.constant(Desc::new(DType::F32, &[1, points])?, &bytes);
+        let inputs =
+            [wide(g, io.x[0], &[rows, 1]), wide(g, at, &[1, points]), wide(g, sigma, &[rows, 1])];
+        let log = b.process(0, ProcessFn::LogTransition, 64, &inputs)?[0];
+        let g = &mut b.graph;
+        let log = reshape(g, log, &[rows, points]);
+        let share = g.emit(Op::Softmax, &[log], Attrs::NONE.with_int(AttrKey::Axis, 1));
+        let part = g.mul(share, at);
+        io.out[0] = g.reduce(Op::Sum, part, &[1], true);
+        Ok(())
+    }
+}
+
+/// What a process says when it is asked for its prior.
+pub(crate) fn refusal(id: &str, config: &Value) -> String {
+    let parts = parts(registry().process(id, config).unwrap());
+    let mut b = Build::new(&parts, 1).unwrap();
+    let level = b.graph.full(1.0, DType::F32, &[1, 1]);
+    b.process(0, ProcessFn::Prior, 1, &[level]).unwrap_err().to_string()
 }
 
 /// Largest distance between the empirical distribution and `cdf`.
@@ -119,10 +204,22 @@ pub(crate) fn simulate(
     times: &[f64],
     n: usize,
 ) -> Vec<Vec<f64>> {
-    paths(id, config, x0, times, Scheme::Exact, n)
+    simulate_from(id, config, x0, times, n, 5)
 }
 
-/// Paths from x0: the values at each time.
+/// The same for any seed.
+pub(crate) fn simulate_from(
+    id: &str,
+    config: &Value,
+    x0: f64,
+    times: &[f64],
+    n: usize,
+    seed: u64,
+) -> Vec<Vec<f64>> {
+    simulated((id, config), x0, times, Scheme::Exact, n, seed)
+}
+
+/// Paths from x0 by any scheme.
 pub(crate) fn paths(
     id: &str,
     config: &Value,
@@ -130,6 +227,17 @@ pub(crate) fn paths(
     times: &[f64],
     scheme: Scheme,
     n: usize,
+) -> Vec<Vec<f64>> {
+    simulated((id, config), x0, times, scheme, n, 5)
+}
+
+fn simulated(
+    (id, config): (&str, &Value),
+    x0: f64,
+    times: &[f64],
+    scheme: Scheme,
+    n: usize,
+    seed: u64,
 ) -> Vec<Vec<f64>> {
     let mut parts = parts(registry().process(id, config).unwrap());
     parts.float = DType::F64;
@@ -143,7 +251,7 @@ pub(crate) fn paths(
         keep: &[],
         scheme,
         n_samples: n,
-        seed: 5,
+        seed,
         first_sample: 0,
     };
     let out = paths.run(&backend, &budget, &mut || Interrupt::Continue).unwrap();
