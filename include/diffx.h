@@ -381,6 +381,28 @@ typedef struct dfx_eval_options {
  * name, and "grad.INPUT". `out` has room for n_outputs tensors; all are written or none. */
 DFX_API dfx_status dfx_pipeline_eval(const dfx_pipeline *p, const dfx_eval_options *opt, dfx_tensor **out, dfx_error *err);
 
+/* -------------------------------------------------------------- likelihood */
+
+typedef struct dfx_score_options {
+    uint32_t    struct_size;
+    uint32_t    flags;                   /* 0                                                */
+    uint32_t    n_inputs;
+    uint32_t    n_steps;                 /* of the probability flow, four evaluations each; 0 = 64 */
+    uint32_t    n_probes;                /* random directions of an estimated divergence; 0 = the exact one */
+    uint32_t    reserved;
+    uint64_t    seed;                    /* of the directions                                */
+    uint64_t    first_sample;
+    const char *const       *input_names;
+    const dfx_tensor *const *inputs;
+} dfx_score_options;
+#define DFX_SCORE_OPTIONS_INIT { (uint32_t)sizeof(dfx_score_options), 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+
+/* log p(x) of data by the probability flow between the levels of the pipeline, in nats, f64 [n]. Inputs: the component
+ * by name [n, ...] and conditions [n, ...] (null if absent), in the pipeline's type. Bits per dimension are
+ * -nats / (dimensions of a sample * ln 2). One component, and a process whose encode acts on each element by itself;
+ * the exact divergence serves up to 1024 dimensions. */
+DFX_API dfx_status dfx_pipeline_score(const dfx_pipeline *p, const dfx_score_options *opt, dfx_tensor **out, dfx_error *err);
+
 /* ---------------------------------------------------------------- training */
 
 typedef struct dfx_training {

@@ -228,7 +228,39 @@ fn a_model_from_a_csv_to_a_picture() {
     for name in ["x", "grad.x", "grad.sigma"] {
         assert!(names.contains(&name), "{names:?}");
     }
+    likelihoods(&dir);
     std::fs::remove_dir_all(&dir).unwrap();
+}
+
+/// Nats and bits per dimension of a file of samples, exact and estimated.
+fn likelihoods(dir: &Path) {
+    good(dir, &["sample", "model.safetensors", "--num", "3", "--steps", "6", "-o", "s.npy"]);
+    let score = |more: &[&str], out: &str| {
+        let words = ["score", "model.safetensors", "--data", "s.npy", "--steps", "6", "-o", out];
+        let said = good(dir, &[&words[..], more].concat());
+        assert!(said.contains("bits per dimension"), "{said}");
+        let file = diffx::weights::SafeTensors::open(&dir.join(out)).unwrap();
+        let budget = diffx::mem::Budget::unlimited();
+        let of =
+            |name: &str| file.tensor(name, &budget).unwrap().elements::<f64>().unwrap().to_vec();
+        (of("log_likelihood"), of("bits_per_dim"))
+    };
+    let (nats, bits) = score(&[], "exact.safetensors");
+    assert_eq!((nats.len(), bits.len()), (3, 3));
+    for (n, b) in nats.iter().zip(&bits) {
+        assert!(n.is_finite() && (b + n / (8.0 * std::f64::consts::LN_2)).abs() < 1e-9);
+    }
+    let (estimated, _) = score(&["--probes", "256"], "estimated.safetensors");
+    for (e, n) in estimated.iter().zip(&nats) {
+        assert!((e - n).abs() < 0.05 * (1.0 + n.abs()), "{estimated:?} for {nats:?}");
+    }
+    assert!(estimated != nats);
+    bad(
+        dir,
+        &["score", "model.safetensors", "--data", "in.safetensors", "-o", "a.csv"],
+        1,
+        "there is no condition named sigma",
+    );
 }
 
 #[test]

@@ -4,11 +4,11 @@ use super::engine::{self, CEngine};
 use super::guard::{CError, guard, list, needed, out, quiet, text};
 use super::handle::{Handle, Object};
 use super::job;
-use super::option::{self, CJobOptions, EvalOptions, check_flags};
+use super::option::{self, CJobOptions, EvalOptions, ScoreOptions, check_flags};
 use super::tensor::{self, CTensor};
 use crate::bail;
 use crate::base::Result;
-use crate::engine::{Engine, Evaluation, OpenModel, Pipeline};
+use crate::engine::{Engine, Evaluation, OpenModel, Pipeline, Scoring};
 use std::ffi::c_char;
 use std::sync::Arc;
 
@@ -164,6 +164,33 @@ pub unsafe extern "C" fn dfx_pipeline_eval(
             // Safety: the header asks for room for n_outputs pointers.
             unsafe { results.add(i).write(made) };
         }
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_pipeline_score(
+    p: *const CPipeline,
+    options: *const ScoreOptions,
+    result: *mut *mut CTensor,
+    err: *mut CError,
+) -> i32 {
+    with(p, err, |pipeline| {
+        // Safety: the contract of the header, for everything lent here.
+        let (result, o) = unsafe { (out(result, "tensor")?, option::read(options)?) };
+        check_flags(o.flags, 0, "dfx_score_options")?;
+        // Safety: as above.
+        let inputs = unsafe { tensor::named(o.input_names, o.inputs, o.n_inputs) }?;
+        let nats = pipeline.value.score(&Scoring {
+            inputs: &inputs,
+            steps: o.n_steps,
+            probes: o.n_probes as usize,
+            seed: o.seed,
+            first_sample: o.first_sample,
+        })?;
+        result.write(CTensor::of(Arc::new(nats)));
         Ok(())
     })
 }

@@ -172,6 +172,21 @@ pub struct EvalOptions {
 
 #[repr(C)]
 #[derive(Clone, Copy)]
+pub struct ScoreOptions {
+    pub(super) struct_size: u32,
+    pub(super) flags: u32,
+    pub(super) n_inputs: u32,
+    pub(super) n_steps: u32,
+    pub(super) n_probes: u32,
+    pub(super) reserved: u32,
+    pub(super) seed: u64,
+    pub(super) first_sample: u64,
+    pub(super) input_names: *const *const c_char,
+    pub(super) inputs: *const *const super::tensor::CTensor,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
 pub struct Training {
     pub(super) struct_size: u32,
     pub(super) reserved: u32,
@@ -207,6 +222,7 @@ growing! {
     CJobOptions = "dfx_job_options";
     SimulateOptions = "dfx_simulate_options";
     EvalOptions = "dfx_eval_options";
+    ScoreOptions = "dfx_score_options";
     Training = "dfx_training";
     TrainerOptions = "dfx_trainer_options";
 }

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Train(Train),
     /// Run the network of a model once on named tensors
     Eval(Eval),
+    /// Log-likelihood of data under a model
+    Score(Score),
     /// Simulate paths of a process
     Simulate(Simulate),
     /// List the plugins, or the settings of one
@@ -195,6 +197,31 @@ pub(crate) struct Eval {
     /// Also the gradient of the sum of each output by each input
     #[arg(long)]
     pub(crate) grad: bool,
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Score {
+    pub(crate) model: String,
+    /// A .npy file [n, ...], or a .safetensors file with the component and conditions by name; f64 asks for f64
+    #[arg(long, value_name = "FILE")]
+    pub(crate) data: PathBuf,
+    /// Steps of the probability flow, of four evaluations each
+    #[arg(long, default_value_t = 64)]
+    pub(crate) steps: u32,
+    /// Random directions of an estimated divergence; 0 = the exact one
+    #[arg(long, default_value_t = 0)]
+    pub(crate) probes: usize,
+    #[arg(long)]
+    pub(crate) sigma_min: Option<f64>,
+    #[arg(long)]
+    pub(crate) sigma_max: Option<f64>,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) first_sample: u64,
+    /// .safetensors with `log_likelihood` and `bits_per_dim`; .csv and .npy hold the first
     #[arg(long, short)]
     pub(crate) out: PathBuf,
 }

@@ -12,6 +12,7 @@ mod plugins;
 mod progress;
 mod recipe;
 mod sample;
+mod score;
 mod simulate;
 mod train;
 
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
         Some(Command::Sample(args)) => sample::run(host, &args),
         Some(Command::Train(args)) => train::run(host, &args),
         Some(Command::Eval(args)) => eval::run(host, &args),
+        Some(Command::Score(args)) => score::run(host, &args),
         Some(Command::Simulate(args)) => simulate::run(host, &args),
         Some(Command::Plugins { id: None }) => Ok(plugins::list(host)?),
         Some(Command::Plugins { id: Some(id) }) => Ok(plugins::settings(host, &id)?),

@@ -19,6 +19,7 @@ mod prepare;
 mod pump;
 pub mod recipe;
 mod saved;
+mod score;
 pub mod setting;
 mod simulate;
 pub mod strict;
@@ -30,6 +31,7 @@ pub use job::{Job, JobOptions, Progress, State};
 pub use manifest::Manifest;
 pub use model::OpenModel;
 pub use pipeline::Pipeline;
+pub use score::Scoring;
 pub use setting::Setting;
 pub use simulate::Paths;
 

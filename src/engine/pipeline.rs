@@ -36,7 +36,7 @@ pub struct Pipeline {
     sampler: Arc<dyn Sampler>,
     /// One for all components, or one each.
     grids: Vec<Arc<dyn Grid>>,
-    ranges: Vec<(f64, f64)>,
+    pub(super) ranges: Vec<(f64, f64)>,
     steps: u32,
     batch: Option<usize>,
     sources: Vec<Source>,

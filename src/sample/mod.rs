@@ -4,6 +4,7 @@
 pub mod build;
 mod convert;
 pub mod held;
+pub mod likelihood;
 pub mod program;
 pub mod record;
 pub mod replay;
@@ -16,6 +17,7 @@ pub mod traits;
 
 pub use build::{Build, Eval, Network, Networks, Parts};
 pub use held::{Held, Owner};
+pub use likelihood::Likelihood;
 pub use program::{Binder, Program};
 pub use record::Trajectory;
 pub use replay::{Advance, At, Replay, Request};

@@ -26,6 +26,7 @@ const NAMES: &[(&str, &str)] = &[
     ("CJobOptions", "dfx_job_options"),
     ("SimulateOptions", "dfx_simulate_options"),
     ("EvalOptions", "dfx_eval_options"),
+    ("ScoreOptions", "dfx_score_options"),
     ("Training", "dfx_training"),
     ("TrainerOptions", "dfx_trainer_options"),
     ("LogFn", "dfx_log_fn"),

@@ -206,6 +206,55 @@ static void simulate(const dfx_engine *e)
     dfx_tensor_release(x0);
 }
 
+/* Two samples of a model are likelier than the same numbers far from any data. */
+static void score(const dfx_engine *e, const dfx_pipeline *p)
+{
+    dfx_error err = DFX_ERROR_INIT;
+    dfx_job_options one = DFX_JOB_OPTIONS_INIT;
+    dfx_score_options opt = DFX_SCORE_OPTIONS_INIT;
+    dfx_job *job = NULL;
+    dfx_tensor *x = NULL, *far = NULL, *near_nats = NULL, *far_nats = NULL;
+    const void *bytes = NULL;
+    const double *a = NULL, *b = NULL;
+    const char *name = "x";
+    const dfx_tensor *input[1];
+    dfx_desc d;
+    float *moved;
+    size_t i, n = 0, k = 0;
+    one.n_samples = 2;
+    check(dfx_job_start(p, &one, &job, &err), &err, "start");
+    check(dfx_job_wait(job, DFX_FOREVER, &err), &err, "wait");
+    check(dfx_job_result(job, "x", &x, &err), &err, "result");
+    dfx_job_release(job);
+    opt.n_inputs = 1;
+    opt.n_steps = 2;
+    opt.n_probes = 2;
+    opt.input_names = &name;
+    opt.inputs = input;
+    input[0] = x;
+    check(dfx_pipeline_score(p, &opt, &near_nats, &err), &err, "score");
+    check(dfx_tensor_desc(x, &d, &err), &err, "desc");
+    check(dfx_tensor_map(x, &bytes, &n, &err), &err, "map");
+    moved = malloc(n);
+    require(moved != NULL, "memory");
+    for (i = 0; i < n / sizeof(float); i++)
+        moved[i] = ((const float *)bytes)[i] * 1000.0f;
+    check(dfx_tensor_create(e, &d, moved, &far, &err), &err, "tensor");
+    free(moved);
+    input[0] = far;
+    check(dfx_pipeline_score(p, &opt, &far_nats, &err), &err, "score");
+    check(dfx_tensor_map(near_nats, (const void **)&a, &n, &err), &err, "map");
+    check(dfx_tensor_map(far_nats, (const void **)&b, &k, &err), &err, "map");
+    require(n == 2 * sizeof(double) && k == n, "one number per sample");
+    require(a[0] > b[0] && a[1] > b[1], "samples are likelier than numbers far away");
+    name = "y";
+    require(dfx_pipeline_score(p, &opt, &far_nats, &err) == DFX_E_INVALID, "an unknown input");
+    dfx_tensor_release(x);
+    dfx_tensor_release(far);
+    dfx_tensor_release(near_nats);
+    dfx_tensor_release(far_nats);
+}
+
 /* Wrong calls give a status, never a crash. */
 static void mistakes(dfx_engine *e, const char *model)
 {
@@ -259,6 +308,7 @@ int main(int argc, char **argv)
     sample(p);
     cancel(p);
     simulate(e);
+    score(e, p);
     mistakes(e, model);
     dfx_pipeline_release(p);
     dfx_model_release(m);

@@ -67,6 +67,7 @@ pub mod purpose {
     pub const GUIDANCE: u32 = 7;
     pub const FINISH: u32 = 8;
     pub const SIMULATE: u32 = 9;
+    pub const SCORE: u32 = 10;
     /// 64..=255 belong to the plugin.
     pub const USER: u32 = 64;
 }
