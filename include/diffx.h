@@ -221,12 +221,16 @@ DFX_API dfx_status dfx_model_json(const dfx_model *m, const char **json, dfx_err
 /* config_json, every key optional, the defaults in the model file:
  *   { "process": S or [S per component], "sampler": S, "grid": G, "guidance": [S], "steps": 32,
  *     "sigma_min": N, "sigma_max": N, "dtype": "f32" or "f64", "batch": rows per run,
- *     "networks": { "h": { "model": "path or carried name" } } }
+ *     "networks": { "h": { "model": "path or carried name" } }, "pilot": what dfx_pipeline_pilot gave }
  * where S is "id", "id:{...settings...}" or { "id": "...", "config": {...} }, and N a number: for all components,
  * or a list with one per component (so is G one S or a list). The id of a process a model was trained under stays. */
 DFX_API dfx_status dfx_pipeline_create(const dfx_model *m, const char *config_json,
                                        dfx_pipeline **out, dfx_error *err);
 DFX_API void       dfx_pipeline_release(dfx_pipeline *p);
+
+/* Writes the model with the process, sampler, grid, guidance, steps and levels of this pipeline for its defaults, and with
+ * what its pilot run measured. */
+DFX_API dfx_status dfx_pipeline_save(const dfx_pipeline *p, const char *path, dfx_error *err);
 
 /* -------------------------------------------------------------------- jobs */
 
@@ -274,6 +278,14 @@ typedef struct dfx_job_options {
  * the system would have 4 MB left. */
 DFX_API dfx_status dfx_pipeline_plan(const dfx_pipeline *p, const dfx_job_options *opt,
                                      uint64_t *bytes, dfx_error *err);
+
+/* The coarse run that a grid which adapts ("art") wants before the first job; without it dfx_job_start fails with
+ * DFX_E_STATE. Runs here and now, by the samples of these options (seed, ids, inputs; 0 samples or steps: as many as the
+ * grid asks for), and stays with the pipeline for jobs of any number of steps. *json, which lives as long as the
+ * pipeline, is what "pilot" takes in a pipeline config; dfx_pipeline_save keeps it in a model file. It
+ * holds for these processes, this guidance and this range of levels. */
+DFX_API dfx_status dfx_pipeline_pilot(const dfx_pipeline *p, const dfx_job_options *opt,
+                                      const char **json, dfx_error *err);
 
 DFX_API dfx_status dfx_job_start(const dfx_pipeline *p, const dfx_job_options *opt,
                                  dfx_job **out, dfx_error *err);

@@ -264,6 +264,22 @@ fn likelihoods(dir: &Path) {
 }
 
 #[test]
+fn a_pilot_is_kept_in_the_model_file() {
+    let dir = scratch("pilot");
+    let said = good(&dir, &["pilot", "vix", "--num", "16", "-o", "art.safetensors", "--json"]);
+    assert_eq!(said.trim(), r#"{"levels":65,"model":"art.safetensors","samples":16}"#);
+    // the file samples by its grid at any number of steps; alone, sample measures by itself
+    for (model, out) in [("art.safetensors", "a.npy"), ("vix", "b.npy")] {
+        good(&dir, &["sample", model, "--grid", "art", "--steps", "6", "--num", "4", "-o", out]);
+    }
+    let bytes = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    assert_ne!(bytes("a.npy"), bytes("b.npy"), "other pilots, other grids");
+    good(&dir, &["sample", "art.safetensors", "--steps", "6", "--num", "4", "-o", "c.npy"]);
+    assert_eq!(bytes("a.npy"), bytes("c.npy"), "the grid is the default of the file");
+    bad(&dir, &["pilot", "vix", "--grid", "edm", "-o", "x.safetensors"], 1, "wants a pilot run");
+}
+
+#[test]
 fn bad_data_is_one_sentence_with_its_line() {
     let dir = scratch("data");
     std::fs::write(dir.join("bad.csv"), "DATE,CLOSE\n2000-01-03,1\n2000-01-04,x\n").unwrap();

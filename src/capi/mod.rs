@@ -6,6 +6,7 @@ pub mod handle;
 pub mod job;
 pub mod model;
 pub mod option;
+pub mod pilot;
 pub mod tensor;
 pub mod trainer;
 pub mod version;

@@ -35,6 +35,8 @@ pub(crate) struct Host {
 pub(crate) enum Command {
     /// Draw samples of a model
     Sample(Sample),
+    /// Measure the path of a model once, and write it with a grid that adapts to it
+    Pilot(Pilot),
     /// Train a model on a series
     Train(Train),
     /// Run the network of a model once on named tensors
@@ -102,6 +104,37 @@ pub(crate) struct Sample {
     /// .safetensors, .npy, .csv or .png (repeatable)
     #[arg(long, short)]
     pub(crate) out: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pilot {
+    /// A file, or the name of a carried model
+    #[arg(default_value = "vix")]
+    pub(crate) model: String,
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) process: Option<String>,
+    /// Default of the new file
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) sampler: Option<String>,
+    #[arg(long, value_name = "ID[:JSON]", default_value = "art")]
+    pub(crate) grid: String,
+    /// Repeatable; replaces those of the file. The grid is for these
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) guidance: Vec<String>,
+    /// Steps of the sampler, default of the new file
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// How many samples are measured; 0 = as many as the grid asks for
+    #[arg(long, short, default_value_t = 0)]
+    pub(crate) num: usize,
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// Conditions: JSON {"name": [values]} or a .safetensors file; default: those the model carries
+    #[arg(long, value_name = "FILE|JSON")]
+    pub(crate) cond: Option<String>,
+    /// The model file to write
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ mod eval;
 mod inspect;
 mod npy;
 mod output;
+mod pilot;
 mod plugins;
 mod progress;
 mod recipe;
@@ -56,6 +57,7 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
     match cli.command {
         None => sample::carried(host),
         Some(Command::Sample(args)) => sample::run(host, &args),
+        Some(Command::Pilot(args)) => pilot::run(host, args),
         Some(Command::Train(args)) => train::run(host, &args),
         Some(Command::Eval(args)) => eval::run(host, &args),
         Some(Command::Score(args)) => score::run(host, &args),

@@ -49,6 +49,10 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     let model = OpenModel::open(&engine, &args.model, "")?;
     let pipeline = Pipeline::new(&model, &config)?;
     let inputs = conditions(&model, &pipeline, args.cond.as_deref())?;
+    if pipeline.wants_pilot() {
+        let pilot = JobOptions { seed: args.seed, inputs: inputs.clone(), ..JobOptions::default() };
+        pipeline.pilot(&pilot)?; // `diffx pilot` keeps it in a file
+    }
     let job = Job::start(
         &pipeline,
         JobOptions {
@@ -97,7 +101,7 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
 }
 
 /// The pipeline config of the options.
-fn config(args: &Sample) -> Result<String> {
+pub(super) fn config(args: &Sample) -> Result<String> {
     let mut map = Map::new();
     let settings = [("process", &args.process), ("sampler", &args.sampler), ("grid", &args.grid)];
     for (key, text) in settings {
@@ -126,7 +130,7 @@ fn config(args: &Sample) -> Result<String> {
 }
 
 /// Conditions by name: given, or those the model carries.
-fn conditions(
+pub(super) fn conditions(
     model: &OpenModel,
     pipeline: &Pipeline,
     given: Option<&str>,

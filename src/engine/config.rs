@@ -1,5 +1,6 @@
 //! The JSON a pipeline is made from. Every key is optional; what is not said comes from the model file.
 
+use super::pilot::{self, Pilot};
 use super::setting::Setting;
 use super::strict;
 use crate::bail;
@@ -25,6 +26,8 @@ pub struct Config {
     pub batch: Option<usize>,
     /// Network slots and the model each is taken from: a path or a carried name.
     pub networks: BTreeMap<String, String>,
+    /// What a pilot run measured; None = the file's.
+    pub pilot: Option<Pilot>,
 }
 
 impl Config {
@@ -65,6 +68,7 @@ impl Config {
             dtype,
             batch: f.whole("batch", 1, 1 << 20)?.map(|n| n as usize),
             networks,
+            pilot: pilot::taken(f.take("pilot"))?,
         };
         f.done()?;
         Ok(out)

@@ -1,5 +1,6 @@
 //! What a model file says about itself: the JSON of its `__metadata__.diffx`. Names plugins by id, never by path.
 
+use super::pilot::{self, Pilot};
 use super::setting::Setting;
 use super::strict::{self, Fields};
 use crate::bail;
@@ -26,6 +27,8 @@ pub struct Manifest {
     pub grid: Option<Setting>,
     pub guidance: Vec<Setting>,
     pub steps: Option<u32>,
+    /// What a pilot run measured, for a grid that adapts.
+    pub pilot: Option<Pilot>,
     /// Free-form, for the command.
     pub data: Map<String, Value>,
     pub provenance: Map<String, Value>,
@@ -75,6 +78,7 @@ impl Manifest {
             grid: optional("grid", f.take("grid"))?,
             guidance: Setting::list("guidance", f.take("guidance"))?,
             steps: f.whole("steps", 1, 100_000)?.map(|n| n as u32),
+            pilot: pilot::taken(f.take("pilot"))?,
             data: f.object("data")?.unwrap_or_default(),
             provenance: f.object("provenance")?.unwrap_or_default(),
         };
@@ -104,6 +108,9 @@ impl Manifest {
         }
         if let Some(n) = self.steps {
             map.insert("steps".into(), json!(n));
+        }
+        if let Some(pilot) = &self.pilot {
+            map.insert("pilot".into(), pilot.to_value());
         }
         map.insert("data".into(), Value::Object(self.data.clone()));
         map.insert("provenance".into(), Value::Object(self.provenance.clone()));

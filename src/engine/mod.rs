@@ -14,6 +14,7 @@ pub mod job;
 pub mod log;
 pub mod manifest;
 pub mod model;
+pub mod pilot;
 pub mod pipeline;
 mod prepare;
 mod pump;

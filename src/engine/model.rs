@@ -9,7 +9,7 @@ use crate::base::{DType, Result};
 use crate::graph::Weight;
 use crate::mem::Tensor;
 use crate::sample::{Component, Model, ModelInfo};
-use crate::weights::{SafeTensors, Wanted, bind};
+use crate::weights::{Out, SafeTensors, Wanted, bind};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -130,6 +130,21 @@ impl OpenModel {
             }
         }
         Ok(out)
+    }
+
+    /// Writes the weights of this file under another description.
+    pub fn write(&self, path: &Path, manifest: &Manifest) -> Result<()> {
+        let mut metadata = self.file.metadata().clone();
+        metadata.insert(manifest::KEY.to_owned(), manifest.to_json());
+        let mut tensors = Vec::new();
+        for e in self.file.entries() {
+            tensors.push((e.name.as_str(), self.file.tensor(&e.name, self.engine.budget())?));
+        }
+        let tensors: Vec<Out<'_>> = tensors
+            .iter()
+            .map(|(name, t)| Out { name, desc: t.desc(), bytes: t.bytes() })
+            .collect();
+        crate::weights::write(path, &metadata, &tensors)
     }
 
     /// SHA-256 of the tensors of the file, read once, one tensor at a time.

@@ -4,7 +4,9 @@
 //! jobs; `plan` tells how much. A finished job leaves its session here for the next one.
 
 use super::config::{self, Config};
+use super::manifest::Manifest;
 use super::model::OpenModel;
+use super::pilot::Pilot;
 use super::setting::Setting;
 use super::{Engine, lock};
 use crate::base::Result;
@@ -17,6 +19,7 @@ use crate::sample::{
 };
 use crate::{bail, fail};
 use sha2::{Digest, Sha256};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// Rows of a batch unless the config or the number of samples says otherwise.
@@ -42,6 +45,9 @@ pub struct Pipeline {
     sources: Vec<Source>,
     /// All settings with full ids, as one line.
     settings: String,
+    /// The model's description with the settings of this pipeline for defaults.
+    described: Manifest,
+    pilot: Mutex<Option<Arc<Pilot>>>,
     idle: Mutex<Option<Replay>>,
 }
 
@@ -158,6 +164,18 @@ impl Pipeline {
             "grid": grids.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "dtype": float.name(),
         });
+        let mut described = model.manifest.clone();
+        for ((part, setting), (lo, hi)) in
+            described.components.iter_mut().zip(&process_settings).zip(&ranges)
+        {
+            part.process = setting.clone();
+            (part.sigma_min, part.sigma_max) = (Some(*lo), Some(*hi));
+        }
+        described.guidance = guidances.iter().map(|g| g.1.clone()).collect();
+        described.sampler = Some(sampler.clone());
+        described.grid = grids.first().cloned();
+        described.steps = config.steps.or(described.steps);
+        let pilot = config.pilot.or_else(|| described.pilot.take());
         let info = model.info();
         let conds = info.conds.iter().cloned().map(|mut c| {
             if c.desc.dtype.is_float() {
@@ -183,11 +201,13 @@ impl Pipeline {
             batch: config.batch,
             sources,
             settings: settings.to_string(),
+            described,
+            pilot: Mutex::new(pilot.map(Arc::new)),
             idle: Mutex::new(None),
             engine: Arc::clone(engine),
         };
         // a run of the smallest size shows what does not fit, and which weights are missing, now
-        let rows = pipeline.rows(0)?;
+        let rows = pipeline.rows_between(&pipeline.knots(pipeline.steps, None)?)?;
         pipeline.build(&rows, 1, false)?;
         Ok(Arc::new(pipeline))
     }
@@ -213,16 +233,94 @@ impl Pipeline {
         if n > 100_000 {
             bail!(Invalid, "{n} steps, want at most 100000");
         }
-        if self.grids.iter().any(|g| g.pilot_steps() > 0) {
-            bail!(Unsupported, "grids that want a pilot run are not served yet");
-        }
-        let of = |c: usize| self.grids.get(c).or(self.grids.first());
+        let pilot = match self.grids().any(|g| g.pilot_steps() > 0) {
+            true => Some(self.measured()?),
+            false => None,
+        };
+        self.rows_between(&self.knots(n, pilot.as_deref())?)
+    }
+
+    fn rows_between(&self, knots: &[Vec<f64>]) -> Result<Arc<Rows>> {
+        Ok(Arc::new(Rows::new(&*self.sampler, &self.parts, knots)?))
+    }
+
+    /// The knots of each component; without a pilot, grids that adapt give what they would run it on.
+    fn knots(&self, n: u32, pilot: Option<&Pilot>) -> Result<Vec<Vec<f64>>> {
         let mut knots = Vec::new();
-        for (c, (lo, hi)) in self.ranges.iter().enumerate() {
-            let Some(grid) = of(c) else { bail!(Internal, "a pipeline without a grid") };
-            knots.push(grid.knots(n, *lo, *hi)?);
+        for (c, (grid, (lo, hi))) in self.grids().zip(&self.ranges).enumerate() {
+            let bends = pilot.and_then(|p| p.components.get(c));
+            knots.push(match bends {
+                Some(b) if grid.pilot_steps() > 0 => grid.refine(n, *lo, *hi, &b.sigma, &b.bend)?,
+                _ => grid.knots(n, *lo, *hi)?,
+            });
         }
-        Ok(Arc::new(Rows::new(&*self.sampler, &self.parts, &knots)?))
+        Ok(knots)
+    }
+
+    /// What the pilot measured, if it holds for this pipeline.
+    fn measured(&self) -> Result<Arc<Pilot>> {
+        let known = lock(&self.pilot).clone();
+        let why = match &known {
+            None => "there was none".to_owned(),
+            Some(pilot) => {
+                let (process, guidance) = self.identity();
+                let ranges: Vec<_> = self.ranges().map(|(n, r)| (n.to_owned(), *r)).collect();
+                match (pilot.misfit(&process, guidance, &ranges), known.clone()) {
+                    (None, Some(pilot)) => return Ok(pilot),
+                    (why, _) => why.unwrap_or_default(),
+                }
+            }
+        };
+        bail!(
+            State,
+            "the grid wants a pilot run of this pipeline and {why}: call dfx_pipeline_pilot, or give what it gave as \
+             \"pilot\" in the config or the model file"
+        )
+    }
+
+    /// Whether a grid adapts and no pilot run holds for it.
+    pub fn wants_pilot(&self) -> bool {
+        self.grids().any(|g| g.pilot_steps() > 0) && self.measured().is_err()
+    }
+
+    pub(super) fn keep_pilot(&self, pilot: &Arc<Pilot>) {
+        *lock(&self.pilot) = Some(Arc::clone(pilot));
+    }
+
+    /// The grid of each component.
+    pub(super) fn grids(&self) -> impl Iterator<Item = &Arc<dyn Grid>> {
+        (0..self.ranges.len()).filter_map(|c| self.grids.get(c).or(self.grids.first()))
+    }
+
+    /// Name and range of levels of each component.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (&str, &(f64, f64))> {
+        self.parts.components.iter().map(|c| c.name.as_str()).zip(&self.ranges)
+    }
+
+    /// The settings a pilot run depends on: processes and guidance.
+    pub(super) fn identity(&self) -> (Vec<Setting>, &[Setting]) {
+        let process = self.described.components.iter().map(|p| p.process.clone());
+        (process.collect(), &self.described.guidance)
+    }
+
+    /// Writes the model with the settings of this pipeline for its defaults, and with its pilot.
+    pub fn save_model(&self, path: &Path) -> Result<()> {
+        if self.grids.len() > 1 {
+            bail!(
+                Unsupported,
+                "a model file holds one grid, this pipeline has {}",
+                self.grids.len()
+            );
+        }
+        let mut manifest = self.described.clone();
+        manifest.pilot = lock(&self.pilot).as_deref().cloned();
+        let Some(base) = self.sources.first() else {
+            bail!(Internal, "a pipeline without a model")
+        };
+        if let Some(s) = self.sources.iter().find(|s| !Arc::ptr_eq(&s.model, &base.model)) {
+            bail!(Unsupported, "network {} comes from another file than the model", s.slot);
+        }
+        base.model.write(path, &manifest)
     }
 
     /// Rows of a batch for so many samples, in whole groups.

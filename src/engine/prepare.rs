@@ -299,6 +299,7 @@ fn describe(
         guidance: recipe.guidance.clone(),
         steps: recipe.sample_steps,
         data,
+        pilot: None,
         provenance: provenance.as_object().cloned().unwrap_or_default(),
     };
     engine.canonical(&mut manifest)?;

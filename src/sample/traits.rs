@@ -263,7 +263,10 @@ pub trait Sampler: Send + Sync {
 }
 
 pub trait Grid: Send + Sync {
+    /// Above 0: `refine` wants a pilot run of so many steps on the levels of `knots`, which must not end at 0 ...
     fn pilot_steps(&self) -> u32;
+    /// ... and of so many samples, unless the host says otherwise.
+    fn pilot_samples(&self) -> u32;
     /// n + 1 descending knots.
     fn knots(&self, n: u32, sigma_min: f64, sigma_max: f64) -> Result<Vec<f64>>;
     fn refine(

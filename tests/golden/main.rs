@@ -3,6 +3,7 @@
 //! file is read from `DIFFX_GOLDEN`, or from the shared folder, where there is one.
 
 mod additive;
+mod art;
 mod besq;
 mod bessel;
 mod cir;

@@ -2,12 +2,15 @@
 //! reference evaluator runs it. The denoiser is the exact one of a mixture.
 
 use diffx::base::{DType, Desc, Result};
+use diffx::cpu::Cpu;
+use diffx::exec::{Backend, Interrupt};
 use diffx::graph::reference::{RefTensor, evaluate};
 use diffx::graph::{AttrKey, Attrs, Graph, NodeId, Op};
+use diffx::mem::Budget;
 use diffx::plugin::Registry;
 use diffx::sample::{
-    Build, Component, Model, ModelInfo, ModelIo, Network, Parts, Predicts, ProcessFn, Sampler,
-    Space, Stats, StepIo,
+    Build, Component, Model, ModelInfo, ModelIo, Network, Parts, PilotRun, Predicts, ProcessFn,
+    Request, Sampler, Space, Stats, StepIo,
 };
 use serde_json::Value;
 use std::collections::HashMap;
@@ -170,6 +173,18 @@ impl Runner {
             weight_dtype: DType::F64,
         };
         Self { parts, sampler: r.sampler(sampler.0, &sampler.1).unwrap() }
+    }
+
+    /// What a pilot of `n` samples from the prior measures between these levels.
+    pub(crate) fn pilot(&self, levels: &[f64], n: usize, seed: u64) -> Vec<f64> {
+        let request =
+            Request { seed, first_sample: 0, n_samples: n, preview_every: 0, conds: vec![] };
+        let knots = [levels.to_vec()];
+        let run = PilotRun { parts: &self.parts, knots: &knots, request, nulls: &[], batch: n };
+        let backend: Arc<dyn Backend> = Arc::new(Cpu::new(1));
+        let none = &mut |_: &[diffx::graph::Weight]| Ok(vec![]);
+        let go_on = &mut || Interrupt::Continue;
+        run.run(&backend, &Budget::unlimited(), none, go_on).unwrap().remove(0)
     }
 
     /// The state after each step of a run without draws.

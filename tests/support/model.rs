@@ -41,6 +41,7 @@ pub(crate) fn manifest(dims: &[i64], process: &str) -> Manifest {
         grid: None,
         guidance: vec![],
         steps: Some(12),
+        pilot: None,
         data: Map::new(),
         provenance: Map::new(),
     }

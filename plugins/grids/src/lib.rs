@@ -1,5 +1,6 @@
 //! The built-in grids, one file each, on the plugin SDK alone.
 
+mod art;
 mod cosine;
 mod edm;
 mod ends;
@@ -13,6 +14,7 @@ diffx_plugin::diffx_plugin! {
     id: "org.diffx.grids",
     license: "MIT OR Apache-2.0",
     grids: [
+        art::Art,
         edm::Edm,
         geometric::Geometric,
         uniform::Uniform,

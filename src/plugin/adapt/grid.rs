@@ -63,6 +63,10 @@ impl Grid for GridPlugin {
         if self.api.refine.is_some() { self.api.pilot_steps.min(MAX_STEPS) } else { 0 }
     }
 
+    fn pilot_samples(&self) -> u32 {
+        self.api.pilot_samples.clamp(1, MAX_STEPS)
+    }
+
     fn knots(&self, n: u32, sigma_min: f64, sigma_max: f64) -> Result<Vec<f64>> {
         check_range(n, sigma_min, sigma_max)?;
         let mut out = vec![f64::NAN; n as usize + 1];
