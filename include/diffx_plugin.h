@@ -681,6 +681,7 @@ typedef struct dfx_sampler_info {
                                           * dfx_plan and dfx_step_io carry the whole number. Slots
                                           * likewise: n_slots for component 0, then for component 1, ...; a slot
                                           * like component 0 is like each in turn */
+#define DFX_SAMPLER_ADDITIVE 4u          /* adds Gaussian noise itself: refused where a process is not additive */
 
 /* Host arithmetic in f64. Called once with rows == NULL to set n_rows, then to fill. knots are component-major:
  * knots[c * (n_steps + 1) + k], from the noisiest level (k = 0) down to the last, which may be 0. */

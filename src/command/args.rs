@@ -38,7 +38,7 @@ pub(crate) enum Command {
     /// Measure the path of a model once, and write it with a grid that adapts to it
     Pilot(Pilot),
     /// Train a model on a series
-    Train(Train),
+    Train(Box<Train>),
     /// Run the network of a model once on named tensors
     Eval(Eval),
     /// Log-likelihood of data under a model

@@ -39,9 +39,8 @@ const MOST_STEPS: u32 = 4096;
 impl Pilot {
     pub fn from_value(value: Value) -> Result<Self> {
         let mut f = Fields::new("pilot", value)?;
-        let seed = match f.text("seed")?.map(|s| s.parse::<u64>()) {
-            Some(Ok(seed)) => seed,
-            _ => bail!(Format, "pilot: seed is no 64-bit number as text"),
+        let Some(Ok(seed)) = f.text("seed")?.map(|s| s.parse::<u64>()) else {
+            bail!(Format, "pilot: seed is no 64-bit number as text");
         };
         let samples = f.whole("samples", 1, 1 << 32)?.unwrap_or(1) as usize;
         let process = Setting::list("process", f.take("process"))?;
@@ -63,7 +62,7 @@ impl Pilot {
                     bend.len()
                 );
             }
-            if let Some(bad) = bend.iter().find(|b| !(**b >= 0.0)) {
+            if let Some(bad) = bend.iter().find(|b| **b < 0.0) {
                 bail!(Format, "pilot of {name}: a bend of {bad}, want at least 0");
             }
             components.push(Bends { name, sigma, bend });

@@ -120,6 +120,7 @@ impl Sampler for Probe {
             n_variants: 1,
             slots,
             control: false,
+            additive: false,
             stochasticity: 0.0,
         })
     }

@@ -4,7 +4,7 @@
 //! (before row 0), the hooks of guidances and the finish (after the last row) read levels from the same buffer.
 
 use super::build::Parts;
-use super::traits::{Grid, Guidance, Sampler};
+use super::traits::{Grid, Guidance, Sampler, Space};
 use crate::bail;
 use crate::base::{DType, Result};
 
@@ -44,6 +44,21 @@ impl Rows {
     pub fn new(sampler: &dyn Sampler, parts: &Parts, knots: &[Vec<f64>]) -> Result<Self> {
         check_knots(knots, parts.components.len(), parts.float)?;
         let info = sampler.info(&parts.components)?;
+        if info.additive {
+            for ((process, stats), c) in
+                parts.processes.iter().zip(&parts.stats).zip(&parts.components)
+            {
+                let of = process.info(stats)?;
+                if of.space == Space::Continuous && !of.additive {
+                    bail!(
+                        Unsupported,
+                        "sampler: adds Gaussian noise, which the process of component {} does not take; want a \
+                         sampler that draws by the process, such as churn or ancestral",
+                        c.name
+                    );
+                }
+            }
+        }
         let plan = sampler.plan(knots)?;
         let n = plan.variants.len();
         if n == 0 || n > MAX_ROWS {

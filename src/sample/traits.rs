@@ -225,6 +225,8 @@ pub struct SamplerInfo {
     pub n_variants: usize,
     pub slots: Vec<SlotDecl>,
     pub control: bool,
+    /// It adds Gaussian noise itself.
+    pub additive: bool,
     pub stochasticity: f64,
 }
 

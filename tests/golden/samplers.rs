@@ -3,7 +3,7 @@
 
 use crate::rows::numbers;
 use crate::runner::{Data, Hands, Runner, knots};
-use diffx::base::special::normal::ndtri;
+use diffx::base::special::normal::{ndtr, ndtri};
 use serde_json::{Value, json};
 
 fn carried() -> Value {
@@ -77,6 +77,10 @@ fn golden_c2_end_points_of_the_ode() {
     let x = numbers(&row["inputs"]["x"]);
     let levels = knots("geometric", json!({"to_zero": false}), 8, (0.05, 10.0));
     agree(&levels, &row["inputs"]["grid"], 1e-9, "grid");
+    let edm = knots("edm", json!({"to_zero": false}), 17, (0.002, 80.0));
+    agree(&edm, &row["expected"]["edm_grid"], 1e-9, "edm_grid");
+    let d: Vec<f64> = x.iter().map(|x| denoise(*x, 10.0)).collect();
+    agree(&d, &row["expected"]["D_at_start"], 1e-9, "D_at_start");
     let exact: Vec<f64> = x.iter().map(|x| flow(*x, 10.0, 0.05)).collect();
     agree(&exact, &row["expected"]["reference"], 1e-9, "reference");
     for (name, id, config) in named() {
@@ -87,6 +91,53 @@ fn golden_c2_end_points_of_the_ode() {
         let other = numbers(&row["expected"][wrong]);
         assert!(last.iter().zip(&other).any(|(a, b)| (a - b).abs() > 1e-4), "{id}");
     }
+}
+
+/// The point of the noisy mixture below which a share `u` lies.
+fn quantile(u: f64, sigma: f64) -> f64 {
+    let cdf = |x: f64| -> f64 {
+        MIX.iter().map(|(w, m, s)| w * ndtr((x - m) / (s * s + sigma * sigma).sqrt())).sum()
+    };
+    let (mut lo, mut hi) = (-20.0 - 12.0 * sigma, 20.0 + 12.0 * sigma);
+    for _ in 0..80 {
+        let mid = 0.5 * (lo + hi);
+        (lo, hi) = if cdf(mid) < u { (mid, hi) } else { (lo, mid) };
+    }
+    0.5 * (lo + hi)
+}
+
+/// Flow matching, t in equal steps from 1 to 0. Euler in t is Euler in sigma = t/(1-t), but for the first step, from an
+/// infinite sigma, whose velocity is x - E[x0]. Heun in sigma is another trapezoid than the row's, in t: of it the order
+/// is held, started from the exact state after the first step.
+#[test]
+fn golden_c4_flow_matching() {
+    let row = &carried()["C4_flow_matching"]["expected"];
+    let mean: f64 = MIX.iter().map(|(w, m, _)| w * m).sum();
+    let shares: Vec<f64> = (0..64).map(|i| (f64::from(i) + 0.5) / 64.0).collect();
+    let exact: Vec<f64> = shares.iter().map(|u| quantile(*u, 0.0)).collect();
+    let rms = |id: &str, n: u32, start: &dyn Fn(f64, f64) -> f64| {
+        let levels = knots("flow_time", json!({}), n - 1, (1e-3, f64::from(n) - 1.0));
+        let x: Vec<f64> = shares.iter().map(|u| start(*u, levels[0])).collect();
+        let data = Data::Normal(MIX.to_vec());
+        let run = Runner::new(("flow", Value::Null), (id, Value::Null), &data);
+        let last = run.ode(&levels, &x).pop().unwrap();
+        let square = |(a, b): (&f64, &f64)| (a - b).powi(2);
+        (last.iter().zip(&exact).map(square).sum::<f64>() / 64.0).sqrt()
+    };
+    let steps = [10, 20, 40, 80, 160, 320];
+    // x' = x - (x - E x0)/n, and w' = n x'
+    let first = |u: f64, sigma: f64| ndtri(u) * sigma + mean;
+    let euler = steps.map(|n| rms("euler", n, &first));
+    for (got, want) in euler.iter().zip(numbers(&row["euler"]["rms"])) {
+        assert!((got / want - 1.0).abs() < 1e-6, "{got:e}, want {want:e}");
+    }
+    let heun = steps.map(|n| rms("heun", n, &quantile));
+    let orders = [euler, heun].map(|e| (e[4] / e[5]).log2());
+    println!("golden C4 flow matching: orders {orders:.2?}, Heun {heun:?}");
+    assert!((orders[0] - row["euler"]["slope_last"].as_f64().unwrap()).abs() < 0.1);
+    assert!((orders[1] - row["heun"]["slope_last"].as_f64().unwrap()).abs() < 0.15);
+    // the first step without the mean of the data is another law
+    assert!((rms("euler", 320, &|u, sigma| ndtri(u) * sigma) / euler[5] - 1.0).abs() > 1e-3);
 }
 
 #[test]
@@ -101,6 +152,7 @@ fn golden_c1_errors_of_the_ode() {
         ("dpmpp_2S", "dpmpp_2s", json!({}), 0),
         ("dpmpp_2M", "dpmpp_2m", json!({}), 0),
         ("dpmpp_3M c3=2, exact start", "dpmpp_3m", json!({}), 2),
+        ("unip_3 exact start", "dpmpp_3m", json!({}), 2), // one and the same solver
         ("dpmpp_3M c3=2, 1-2 start", "dpmpp_3m", json!({}), 0),
         ("dpmpp_3M public c3=1, exact start", "dpmpp_3m_compat", json!({}), 2),
         ("dpmpp_3M public c3=1, 1-2 start", "dpmpp_3m_compat", json!({}), 0),
@@ -148,6 +200,7 @@ fn golden_c3_variances_of_the_sde() {
         ("euler_maruyama(sigma^2 clock)", "em", json!({})),
         ("ddpm_ancestral", "ancestral", json!({"variance": "small"})),
         ("ddim_eta1", "ddim", json!({"eta": 1})),
+        ("sde_dpmpp_1", "ddim", json!({"eta": 1})),
         ("ddim_eta0", "ddim", json!({"eta": 0})),
         ("sde_dpmpp_2M", "sde_dpmpp_2m", json!({})),
         ("stochastic_heun", "stochastic_heun", json!({})),

@@ -10,6 +10,7 @@ mod oracle;
 mod paths;
 mod phase;
 mod run;
+mod samplers;
 
 use diffx::base::special::law;
 use diffx::base::special::normal::ndtr;

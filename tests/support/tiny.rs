@@ -200,6 +200,7 @@ impl Sampler for Heun {
             n_variants: 2,
             slots: vec![],
             control: false,
+            additive: false,
             stochasticity: 0.0,
         })
     }
@@ -261,6 +262,7 @@ impl Sampler for Walk {
             n_variants: 1,
             slots: vec![count, sum],
             control: true,
+            additive: false,
             stochasticity: 1.0,
         })
     }

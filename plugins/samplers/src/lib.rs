@@ -2,6 +2,7 @@
 //! `linear` is what the samplers of one call per step share, `stages` what those of several do; `discrete` is the step of
 //! components made of tokens.
 
+mod adaptive_sde;
 mod ancestral;
 mod churn;
 mod ddim;
@@ -41,5 +42,6 @@ diffx_plugin::diffx_plugin! {
         rk4::Rk4,
         stochastic_heun::StochasticHeun,
         seeds2::Seeds2,
+        adaptive_sde::AdaptiveSde,
     ],
 }

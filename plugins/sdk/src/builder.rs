@@ -263,6 +263,27 @@ impl<'b> Builder<'b> {
         self.draw(op::UNIFORM, shape, purpose)
     }
 
+    /// W(to) - W(from) of one Brownian motion per element over `range`, the same path whenever it is asked; places are
+    /// `[batch]`, told apart to 2^-depth of the range, depth up to 31.
+    pub fn brownian(
+        self,
+        from: Node<'b>,
+        to: Node<'b>,
+        range: (f64, f64),
+        shape: &[i64],
+        purpose: u32,
+        depth: i64,
+    ) -> Node<'b> {
+        let attrs = [
+            Attr::ints(attr::SHAPE, shape),
+            Attr::int(attr::PURPOSE, i64::from(purpose)),
+            Attr::float(attr::RANGE_LO, range.0),
+            Attr::float(attr::RANGE_HI, range.1),
+            Attr::int(attr::DEPTH, depth),
+        ];
+        self.emit(op::BROWNIAN, &[from, to], &attrs)
+    }
+
     fn draw(self, op: u32, shape: &[i64], purpose: u32) -> Node<'b> {
         let attrs = [Attr::ints(attr::SHAPE, shape), Attr::int(attr::PURPOSE, i64::from(purpose))];
         self.emit_ids(op, &[], &attrs)

@@ -27,6 +27,9 @@ pub struct SamplerInfo {
 }
 
 pub trait Sampler: Factory {
+    /// It adds Gaussian noise itself, so the processes must be additive.
+    const ADDITIVE: bool = false;
+
     fn info(&self) -> SamplerInfo;
     /// Host arithmetic; pure, since it is called more than once.
     fn plan(&self, knots: &Knots<'_>) -> Result<Plan>;
@@ -181,12 +184,13 @@ unsafe extern "C" fn sampler_info<T: Sampler>(
         let Forms { info, slots } = &Instance::<AsSampler<T>>::of(this)?.info;
         let control = if info.control { abi::SAMPLER_CONTROL } else { 0 };
         let per_component = if info.per_component { abi::SAMPLER_PER_COMPONENT } else { 0 };
+        let additive = if T::ADDITIVE { abi::SAMPLER_ADDITIVE } else { 0 };
         let raw = abi::SamplerInfo {
             struct_size: 0,
             n_coeff: info.n_coeff,
             n_variants: info.n_variants,
             n_slots: slots.len(),
-            flags: control | per_component,
+            flags: control | per_component | additive,
             reserved: 0,
             stochasticity: info.stochasticity,
             slots: slots.ptr(),

@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// `DFX_SAMPLER_*`
 const CONTROL: u32 = 1;
 const PER_COMPONENT: u32 = 2;
+const ADDITIVE: u32 = 4;
 
 const MAX_COEFF: u32 = 1024;
 const MAX_VARIANTS: u32 = 64;
@@ -54,7 +55,7 @@ impl SamplerPlugin {
                     out.n_variants
                 );
             }
-            if out.flags & !(CONTROL | PER_COMPONENT) != 0 {
+            if out.flags & !(CONTROL | PER_COMPONENT | ADDITIVE) != 0 {
                 bail!(Unsupported, "flags {:#x} are not all known", out.flags);
             }
             if !out.stochasticity.is_finite() || out.stochasticity < 0.0 {
@@ -108,6 +109,7 @@ impl Sampler for SamplerPlugin {
             n_variants: self.info.n_variants as usize,
             slots: self.slots(components).map_err(|e| self.instance.attribute(e))?,
             control: self.control(),
+            additive: self.info.flags & ADDITIVE != 0,
             stochasticity: self.info.stochasticity,
         })
     }

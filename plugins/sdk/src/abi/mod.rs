@@ -87,6 +87,7 @@ pub const PROCESS_IS_ADDITIVE: u32 = 2;
 pub const PROCESS_IS_HOMOGENEOUS: u32 = 4;
 pub const SAMPLER_CONTROL: u32 = 1;
 pub const SAMPLER_PER_COMPONENT: u32 = 2;
+pub const SAMPLER_ADDITIVE: u32 = 4;
 pub const CONTROL_ADVANCE: i32 = 0;
 pub const CONTROL_STAY: i32 = 1;
 pub const CONTROL_DONE: i32 = 2;
