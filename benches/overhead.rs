@@ -102,7 +102,7 @@ fn null_step(sampler: &str) -> (f64, f64) {
                 Request { seed: 1, first_sample: 0, n_samples: 1, preview_every: 0, conds: vec![] };
             replay.begin(&rows, request, &[], engine.budget()).expect("a beginning");
             let running = timed(|| replay.finish().expect("a run"));
-            pipeline.leave(replay);
+            drop(pipeline.leave(replay));
             (running, planning)
         });
         steps.push((long.0 - short.0) / 40_000.0);

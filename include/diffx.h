@@ -31,7 +31,9 @@
  *            thread that calls them - never on a thread of ours - unless an option
  *            says otherwise. They may release any object, the one the call is about
  *            too: it goes when the call returns. Functions of an allocator may not
- *            call diffx at all.
+ *            call diffx at all. None may be left by longjmp, by ending its thread or
+ *            by an exception, which ends the process; in C++17 their types are
+ *            noexcept.
  * Options    zero means default. Start from the *_INIT macro, always. NULL options
  *            are all defaults.
  * Text       UTF-8. In: NUL-terminated, borrowed for the call. Out: owned by the
@@ -125,6 +127,13 @@ DFX_STATIC_ASSERT(desc_is_72_bytes, sizeof(dfx_desc) == 72);
 #  define DFX_API
 #endif
 
+/* Of a callback: it does not throw. C++17 has that in its type, and refuses a function that may. */
+#if defined(__cplusplus) && __cplusplus >= 201703L
+#  define DFX_NOEXCEPT noexcept
+#else
+#  define DFX_NOEXCEPT
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -153,13 +162,13 @@ typedef struct dfx_allocator {
     uint32_t struct_size;
     uint32_t reserved;
     void    *user;
-    void   *(DFX_CALL *alloc)(void *user, size_t size, size_t align);           /* [any-thread] */
-    void    (DFX_CALL *free)(void *user, void *p, size_t size, size_t align);   /* [any-thread] */
+    void   *(DFX_CALL *alloc)(void *user, size_t size, size_t align) DFX_NOEXCEPT;          /* [any-thread] */
+    void    (DFX_CALL *free)(void *user, void *p, size_t size, size_t align) DFX_NOEXCEPT;  /* [any-thread] */
     void    *reserved_ptr;
 } dfx_allocator;
 
 /* level: 0 error, 1 warning, 2 information, 3 debugging */
-typedef void (DFX_CALL *dfx_log_fn)(void *user, int32_t level, const char *message);
+typedef void (DFX_CALL *dfx_log_fn)(void *user, int32_t level, const char *message) DFX_NOEXCEPT;
 
 #define DFX_ENGINE_NO_THREADS   1u       /* never spawn; the host calls dfx_engine_pump      */
 #define DFX_ENGINE_LOAD_PLUGINS 2u       /* allow dfx_plugin_load; off by default            */
@@ -251,7 +260,7 @@ typedef struct dfx_progress {
 
 /* Called by dfx_job_poll and dfx_job_wait. Return nonzero to cancel. May call dfx_job_cancel, dfx_job_preview
  * and dfx_job_release, nothing else of this job. */
-typedef int32_t (DFX_CALL *dfx_progress_fn)(void *user, dfx_job *job, const dfx_progress *p);
+typedef int32_t (DFX_CALL *dfx_progress_fn)(void *user, dfx_job *job, const dfx_progress *p) DFX_NOEXCEPT;
 
 typedef struct dfx_job_options {
     uint32_t    struct_size;
@@ -323,7 +332,7 @@ DFX_API void       dfx_job_release(dfx_job *j);
  * Contiguous, row-major, immutable once made. Reference-counted. */
 
 struct DLManagedTensorVersioned;         /* dlpack.h, not included here                      */
-typedef void (DFX_CALL *dfx_free_fn)(void *user, void *data);
+typedef void (DFX_CALL *dfx_free_fn)(void *user, void *data) DFX_NOEXCEPT;
 
 /* A copy of data; zeros if NULL. */
 DFX_API dfx_status dfx_tensor_create(const dfx_engine *e, const dfx_desc *d, const void *data,

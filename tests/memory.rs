@@ -123,7 +123,7 @@ struct Given {
     most: AtomicU64,
 }
 
-unsafe extern "C" fn give(user: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
+unsafe extern "C-unwind" fn give(user: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
     // Safety: `user` is the Given of the test, which outlives its engine; the layout is asked for by the engine.
     unsafe {
         let given = &*user.cast::<Given>();
@@ -133,7 +133,7 @@ unsafe extern "C" fn give(user: *mut c_void, bytes: usize, align: usize) -> *mut
     }
 }
 
-unsafe extern "C" fn take(user: *mut c_void, p: *mut c_void, bytes: usize, align: usize) {
+unsafe extern "C-unwind" fn take(user: *mut c_void, p: *mut c_void, bytes: usize, align: usize) {
     // Safety: as above; `p` came from `give` with this layout.
     unsafe {
         (*user.cast::<Given>()).now.fetch_sub(bytes as u64, Ordering::Relaxed);

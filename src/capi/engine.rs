@@ -7,6 +7,7 @@ use super::tensor::CTensor;
 use crate::base::Result;
 use crate::engine::{Engine, LogSink, Options, Paths, Setting};
 use crate::mem::arena::HostAllocator;
+use crate::mem::callback;
 use crate::plugin::abi::Plugin;
 use crate::sample::Scheme;
 use crate::{bail, fail};
@@ -79,7 +80,7 @@ unsafe fn read(options: *const EngineOptions) -> Result<Options> {
             let user = &user;
             let text = CString::new(message.replace('\0', " ")).unwrap_or_default();
             // Safety: the function and its argument are the host's, for the life of the engine.
-            unsafe { log(user.0, level, text.as_ptr()) };
+            callback::call("log", || unsafe { log(user.0, level, text.as_ptr()) });
         })
     });
     Ok(Options {

@@ -8,6 +8,7 @@ use super::option::{self, CJobOptions, CProgress, ProgressFn, check_flags};
 use super::tensor::{self, CTensor};
 use crate::base::Result;
 use crate::engine::{Engine, Job, JobOptions, Progress, State};
+use crate::mem::callback;
 use crate::{bail, fail};
 use std::ffi::c_char;
 use std::sync::Arc;
@@ -245,7 +246,7 @@ fn tell(j: *mut CJob, handle: &CJob) -> Progress {
     if let Some((f, user)) = &handle.value.callback {
         let c = c(progress);
         // Safety: the function and its argument are the host's; the job is alive.
-        if unsafe { f(user.0, j, &raw const c) } != 0 {
+        if callback::call("progress", || unsafe { f(user.0, j, &raw const c) }) != 0 {
             handle.value.job.cancel();
         }
     }

@@ -84,12 +84,12 @@ pub struct Allocator {
     pub(super) struct_size: u32,
     pub(super) reserved: u32,
     pub(super) user: *mut c_void,
-    pub(super) alloc: Option<unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void>,
-    pub(super) free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void, usize, usize)>,
+    pub(super) alloc: Option<unsafe extern "C-unwind" fn(*mut c_void, usize, usize) -> *mut c_void>,
+    pub(super) free: Option<unsafe extern "C-unwind" fn(*mut c_void, *mut c_void, usize, usize)>,
     pub(super) reserved_ptr: *mut c_void,
 }
 
-pub type LogFn = unsafe extern "C" fn(*mut c_void, i32, *const c_char);
+pub type LogFn = unsafe extern "C-unwind" fn(*mut c_void, i32, *const c_char);
 
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -119,7 +119,7 @@ pub struct CProgress {
 }
 
 pub type ProgressFn =
-    unsafe extern "C" fn(*mut c_void, *mut super::job::CJob, *const CProgress) -> i32;
+    unsafe extern "C-unwind" fn(*mut c_void, *mut super::job::CJob, *const CProgress) -> i32;
 
 #[repr(C)]
 #[derive(Clone, Copy)]

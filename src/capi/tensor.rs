@@ -97,7 +97,7 @@ pub unsafe extern "C" fn dfx_tensor_wrap(
     e: *const CEngine,
     desc: *const CDesc,
     data: *mut c_void,
-    free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
+    free: Option<unsafe extern "C-unwind" fn(*mut c_void, *mut c_void)>,
     user: *mut c_void,
     result: *mut *mut CTensor,
     err: *mut CError,

@@ -1,5 +1,6 @@
 //! Aligned zeroed blocks taken from a capped budget.
 
+use super::callback;
 use crate::bail;
 use crate::base::Result;
 use std::alloc::Layout;
@@ -20,14 +21,30 @@ pub const ROOM: usize = 4 << 20;
 #[derive(Debug, Clone, Copy)]
 pub struct HostAllocator {
     pub user: *mut c_void,
-    pub alloc: unsafe extern "C" fn(*mut c_void, usize, usize) -> *mut c_void,
-    pub free: unsafe extern "C" fn(*mut c_void, *mut c_void, usize, usize),
+    pub alloc: unsafe extern "C-unwind" fn(*mut c_void, usize, usize) -> *mut c_void,
+    pub free: unsafe extern "C-unwind" fn(*mut c_void, *mut c_void, usize, usize),
 }
 
 // Safety: diffx.h documents both functions as callable from any thread.
 unsafe impl Send for HostAllocator {}
 // Safety: as above.
 unsafe impl Sync for HostAllocator {}
+
+impl HostAllocator {
+    /// # Safety
+    /// `len` is not 0; what comes back is tested by the caller.
+    unsafe fn take(&self, len: usize) -> *mut u8 {
+        // Safety: the header asks for a malloc-like function.
+        callback::call("alloc", || unsafe { (self.alloc)(self.user, len, ALIGN) }).cast()
+    }
+
+    /// # Safety
+    /// `p` came from `take` with this length, and goes now.
+    unsafe fn give(&self, p: *mut u8, len: usize) {
+        // Safety: as the caller promised.
+        callback::call("free", || unsafe { (self.free)(self.user, p.cast(), len, ALIGN) });
+    }
+}
 
 /// How many bytes may be taken, and how many are.
 #[derive(Debug)]
@@ -155,7 +172,7 @@ impl Block {
             None => unsafe { std::alloc::alloc_zeroed(layout) },
             Some(host) => {
                 // Safety: the host promised a malloc-like function; a bad answer is tested below.
-                let p = unsafe { (host.alloc)(host.user, len, ALIGN) }.cast::<u8>();
+                let p = unsafe { host.take(len) };
                 if !p.is_null() && p.addr() % ALIGN == 0 {
                     // Safety: the host gave `len` bytes at p.
                     unsafe { p.write_bytes(0, len) };
@@ -163,7 +180,7 @@ impl Block {
                 } else {
                     if !p.is_null() {
                         // Safety: p came from this allocator with this size.
-                        unsafe { (host.free)(host.user, p.cast(), len, ALIGN) };
+                        unsafe { host.give(p, len) };
                     }
                     std::ptr::null_mut()
                 }
@@ -215,9 +232,7 @@ impl Drop for Block {
                 std::alloc::dealloc(self.ptr.as_ptr(), layout);
             },
             // Safety: allocated by the same host functions with the same size and alignment.
-            Some(host) => unsafe {
-                (host.free)(host.user, self.ptr.as_ptr().cast(), self.len, ALIGN);
-            },
+            Some(host) => unsafe { host.give(self.ptr.as_ptr(), self.len) },
         }
         self.budget.give(self.len as u64);
     }

@@ -1,9 +1,11 @@
 //! DLPack 1.x: the exchange format of tensors between libraries. Host memory only; contiguous, row-major.
 
+use super::callback;
 use super::tensor::Tensor;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 const MAJOR: u32 = 1;
@@ -53,7 +55,7 @@ pub struct DlTensor {
 pub struct Managed {
     pub version: Version,
     pub context: *mut c_void,
-    pub deleter: Option<unsafe extern "C" fn(*mut Self)>,
+    pub deleter: Option<unsafe extern "C-unwind" fn(*mut Self)>,
     pub flags: u64,
     pub tensor: DlTensor,
 }
@@ -127,12 +129,12 @@ pub unsafe fn import(source: *mut Managed) -> Result<Tensor> {
     Ok(unsafe { Tensor::borrow(desc, data.cast(), Some(give_back), source.cast()) })
 }
 
-unsafe extern "C" fn give_back(user: *mut c_void, _data: *mut c_void) {
+unsafe extern "C-unwind" fn give_back(user: *mut c_void, _data: *mut c_void) {
     let managed = user.cast::<Managed>();
     // Safety: `user` is the tensor that was taken over; it is alive until its deleter has run, and that is now.
     unsafe {
         if let Some(deleter) = (*managed).deleter {
-            deleter(managed);
+            callback::call("DLPack deleter", || deleter(managed));
         }
     }
 }
@@ -183,12 +185,17 @@ pub fn export(tensor: &Arc<Tensor>) -> *mut Managed {
     }
 }
 
-unsafe extern "C" fn delete(managed: *mut Managed) {
+unsafe extern "C-unwind" fn delete(managed: *mut Managed) {
     if managed.is_null() {
         return;
     }
-    // Safety: the context is the box `export` made; the deleter is called once.
-    drop(unsafe { Box::from_raw((*managed).context.cast::<Exported>()) });
+    let end = catch_unwind(AssertUnwindSafe(|| {
+        // Safety: the context is the box `export` made; the deleter is called once.
+        drop(unsafe { Box::from_raw((*managed).context.cast::<Exported>()) });
+    }));
+    if let Err(panic) = end {
+        std::mem::forget(panic); // dropping a payload may panic again, and nothing of ours leaves here by unwinding
+    }
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! cap the host sets is obeyed and a failed allocation is a status, not an abort.
 
 pub mod arena;
+pub mod callback;
 pub mod dlpack;
 pub mod tensor;
 

@@ -1,6 +1,7 @@
 //! Host tensors: a descriptor and bytes that are owned, or borrowed from the host with a release function.
 
 use super::arena::{Block, Budget};
+use super::callback;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use bytemuck::Pod;
@@ -25,9 +26,12 @@ enum Storage {
 struct Borrowed {
     data: *mut u8,
     len: usize,
-    free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
+    free: Option<Free>,
     user: *mut c_void,
 }
+
+/// `dfx_free_fn`.
+pub type Free = unsafe extern "C-unwind" fn(user: *mut c_void, data: *mut c_void);
 
 // Safety: the host promises that the memory may be read from any thread until `free` is called.
 unsafe impl Send for Borrowed {}
@@ -38,7 +42,7 @@ impl Drop for Borrowed {
     fn drop(&mut self) {
         if let Some(free) = self.free {
             // Safety: called once, with the pointers the host gave for this purpose.
-            unsafe { free(self.user, self.data.cast()) };
+            callback::call("free_fn", || unsafe { free(self.user, self.data.cast()) });
         }
     }
 }
@@ -77,7 +81,7 @@ impl Tensor {
     pub unsafe fn borrow(
         desc: Desc,
         data: *mut c_void,
-        free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
+        free: Option<Free>,
         user: *mut c_void,
     ) -> Self {
         let borrowed = Borrowed { data: data.cast(), len: desc.bytes(), free, user };

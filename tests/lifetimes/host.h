@@ -11,10 +11,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef DFX_NOEXCEPT
-#define DFX_NOEXCEPT
-#endif
-
 #define MUST(call)                                                                        \
     do {                                                                                  \
         dfx_error err = DFX_ERROR_INIT;                                                   \

@@ -35,6 +35,11 @@ impl Drop for Host {
 
 /// Builds one; None, said out loud, where that cannot be done.
 fn build(source: &str, flags: &[&str], tag: &str) -> Option<Host> {
+    compile(source, flags, tag).map(|made| made.unwrap_or_else(|said| panic!("{said}")))
+}
+
+/// The program, or what the compiler said against it.
+fn compile(source: &str, flags: &[&str], tag: &str) -> Option<Result<Host, String>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let Some(library) = library() else {
         println!("skipped: no libdiffx.so beside this test");
@@ -62,8 +67,10 @@ fn build(source: &str, flags: &[&str], tag: &str) -> Option<Host> {
         .args(["-ldiffx", "-lpthread", "-lm"])
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    Some(Host(out))
+    Some(match built.status.success() {
+        true => Ok(Host(out)),
+        false => Err(String::from_utf8_lossy(&built.stderr).into_owned()),
+    })
 }
 
 /// Runs a case, which ends in time.
@@ -145,4 +152,28 @@ fn plugins_and_the_log_run_under_no_lock() {
     for case in ["register", "create", "slow"] {
         expect_ok(&host, &[case]);
     }
+}
+
+/// Nothing can be caught there (`mem/callback.rs`): the end of the process is the orderly answer.
+#[test]
+fn a_callback_that_throws_ends_the_process_with_words() {
+    use std::os::unix::process::ExitStatusExt;
+    let Some(host) = build("throws.cpp", &["-std=c++11"], "throws") else { return };
+    expect_ok(&host, &[]);
+    for callback in ["alloc", "free", "log", "free_fn", "DLPack deleter", "progress"] {
+        let out = run(&host, &[callback]);
+        let said = String::from_utf8_lossy(&out.stderr);
+        let words = format!("diffx: the host's {callback} was left by an exception");
+        assert!(out.status.signal() == Some(6) && said.contains(&words), "{callback}: {out:?}");
+    }
+}
+
+#[test]
+fn callbacks_of_a_new_cpp_host_promise_not_to_throw() {
+    let Some(refused) = compile("throws.cpp", &["-std=c++17"], "may-throw") else { return };
+    let said = refused.err().expect("a function that may throw is no callback");
+    assert!(said.contains("noexcept"), "{said}");
+    let flags = ["-std=c++17", "-DPROMISE"];
+    let Some(host) = build("throws.cpp", &flags, "promise") else { return };
+    expect_ok(&host, &[]);
 }
