@@ -117,7 +117,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0x27f2087du
+#define DFX_PLUGIN_LAYOUT    0x6758ecf3u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -565,6 +565,26 @@ typedef struct dfx_process_io {
 
 typedef dfx_status (DFX_CALL *dfx_process_fn)(const void *self, dfx_graph *g, dfx_process_io *io, dfx_error *err);
 
+/* What data says about the settings of a process. */
+#define DFX_FIT_ORDERED 1u               /* the values follow each other, one unit of time apart */
+
+typedef struct dfx_fitted {              /* frozen, because it lives in arrays               */
+    const char *key;                     /* of the config; constant                          */
+    double      value;
+    uint32_t    group;                   /* 0: set alone; else all of a group, or none where the user gave one of it */
+    uint32_t    reserved;
+} dfx_fitted;
+
+typedef struct dfx_fit {
+    uint32_t      struct_size;
+    uint32_t      flags;                 /* DFX_FIT_*                                        */
+    uint64_t      n_values;
+    const double *values;                /* finite                                           */
+    dfx_fitted   *out;
+    uint32_t      n_out;                 /* in: room; out: how many                          */
+    uint32_t      reserved;
+} dfx_fit;
+
 typedef struct dfx_process_api {
     uint32_t struct_size;
     uint32_t reserved;
@@ -587,6 +607,8 @@ typedef struct dfx_process_api {
     /* A discrete process uses perturb as (x0, t) -> (z, 1 where corrupted) and prior as (t) -> (z).    */
     /* continuous, in the data itself and natural time: dX = drift dt + diffusion dW, for Euler paths   */
     dfx_process_fn sde;                  /* (x, t) -> (drift, diffusion): like x, or scalar; x >= 0 if positive */
+    /* Host arithmetic: settings that a trainer takes from the data where the user left them open. */
+    dfx_status (DFX_CALL *fit)(const void *self, dfx_fit *io, dfx_error *err);
 } dfx_process_api;
 
 /* ---- guidance */

@@ -2,32 +2,38 @@
 //! models have for sizes and scales of data.
 
 use super::Engine;
-use super::fit::{Moments, SCALES, fit};
+use super::moments::Moments;
 use super::setting::Setting;
 use crate::bail;
 use crate::base::{DType, Result};
+use crate::sample::Fitted;
 use crate::train::data::Tables;
 use serde_json::{Map, Value, json};
 
-/// Fits the settings of a process that the user left open, as far as the plugin has them.
+/// Sets what the process makes of the data where the user left it open. Parameters of a law belong together: a user who
+/// sets one has the plugin's defaults for the others.
 pub(super) fn process(
     engine: &Engine,
     process: &mut Setting,
     values: &[f64],
     ordered: bool,
 ) -> Result<()> {
-    let fitted = fit(&process.id, values, ordered)?;
-    // parameters of one process belong together: a user who sets one has the plugin's defaults for the others
-    let given = |key: &str| process.config.contains_key(key);
-    let scale = |key: &str| SCALES.contains(&key);
-    let law_given = fitted.iter().any(|(key, _)| !scale(key) && given(key));
-    let open = fitted.iter().filter(|(key, _)| !given(key) && (scale(key) || !law_given));
-    let mut with = process.clone();
-    with.config.extend(open.map(|(k, v)| ((*k).to_owned(), json!(v))));
-    if engine.process(&with).is_ok() {
-        *process = with;
-    }
-    Ok(())
+    let fitted = engine.process(process)?.fit(values, ordered)?;
+    let given = |f: &Fitted| process.config.contains_key(&f.key);
+    let closed = |f: &Fitted| {
+        f.group != 0 && fitted.iter().any(|other| other.group == f.group && given(other))
+    };
+    let open = fitted.iter().filter(|f| !given(f) && !closed(f));
+    let open: Vec<(String, Value)> =
+        open.map(|f| (f.key.clone(), json!(rounded(f.value)))).collect();
+    process.config.extend(open);
+    // a plugin that refuses what it fitted says so itself
+    engine.process(process).map(drop).map_err(|e| e.within("fitted to the data"))
+}
+
+/// Six digits are more than a fit knows, and read better in the file.
+fn rounded(v: f64) -> f64 {
+    format!("{v:.5e}").parse().unwrap_or(v)
 }
 
 /// Sizes of the data for the settings a model has and the user left open. A plugin refuses keys it does not know (a rule

@@ -1,8 +1,8 @@
 //! From tables to a training: which table is which component or condition, what is fitted to the data, its statistics in
 //! the coordinate of its process, and the description the model file will carry.
 
-use super::fit::Moments;
 use super::manifest::{Manifest, Part};
+use super::moments::Moments;
 use super::recipe::Recipe;
 use super::setting::Setting;
 use super::{Engine, complete};

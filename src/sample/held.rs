@@ -6,7 +6,7 @@
 use super::build::Build;
 use super::traits::SlotDecl;
 use crate::bail;
-use crate::base::{DType, Desc, Result};
+use crate::base::{Desc, Result};
 use crate::graph::NodeId;
 
 /// Whose tensor it is.
@@ -47,10 +47,7 @@ impl Build<'_> {
         if !decls.is_empty() && !self.held.iter().any(|h| h.owner == owner) {
             for decl in decls {
                 let batch = self.graph.batch();
-                let dtype = match decl.desc.dtype {
-                    DType::F32 => self.parts.float, // declared in the float type, whichever it is
-                    other => other,
-                };
+                let dtype = if decl.free { self.parts.float } else { decl.desc.dtype };
                 let desc = Desc::new(dtype, &[&[batch], decl.desc.dims()].concat())?;
                 let name = match &owner {
                     Owner::Sampler => format!("slot.sampler.{}", decl.name),
@@ -96,5 +93,36 @@ impl Build<'_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::DType;
+    use crate::sample::build::Parts;
+
+    #[test]
+    fn only_a_slot_without_a_type_takes_that_of_the_pipeline() {
+        let parts = Parts {
+            components: vec![],
+            processes: vec![],
+            stats: vec![],
+            conds: vec![],
+            networks: vec![],
+            guidances: vec![],
+            float: DType::F64,
+            weight_dtype: DType::F64,
+        };
+        let mut b = Build::new(&parts, 3).unwrap();
+        let slot = |name: &str, free| SlotDecl {
+            name: name.into(),
+            desc: Desc::new(DType::F32, &[2]).unwrap(),
+            free,
+            init: 0.0,
+        };
+        b.hold(Owner::Sampler, &[slot("free", true), slot("own", false)]).unwrap();
+        let dtypes: Vec<DType> = b.held().iter().map(|h| h.desc.dtype).collect();
+        assert_eq!(dtypes, [DType::F64, DType::F32]);
     }
 }

@@ -111,7 +111,7 @@ impl Sampler for Probe {
             let dims: Option<Vec<usize>> =
                 c.dims.iter().map(|d| usize::try_from(*d).ok()).collect();
             let Some(dims) = dims else { bail!(Invalid, "component {}: a free dimension", c.name) };
-            let slot = |name, desc| SlotDecl { name, desc, init: 0.0 };
+            let slot = |name, desc| SlotDecl { name, desc, free: true, init: 0.0 };
             slots.push(slot(format!("last.{}", c.name), Desc::new(DType::F32, &dims)?));
             slots.push(slot(moved(&c.name), Desc::new(DType::F32, &[])?));
         }

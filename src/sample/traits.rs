@@ -36,6 +36,8 @@ pub struct SlotDecl {
     pub name: String,
     /// One sample, without the batch axis; resolved (`like` is already applied).
     pub desc: Desc,
+    /// Its type is the pipeline's float type, whatever stands in `desc`.
+    pub free: bool,
     pub init: f64,
 }
 
@@ -148,8 +150,20 @@ pub struct ProcessInfo {
     pub sigma_max: f64,
 }
 
+/// A setting that data says. Those of a group other than 0 belong together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    pub key: String,
+    pub value: f64,
+    pub group: u32,
+}
+
 pub trait Process: Send + Sync {
     fn info(&self, stats: &Stats) -> Result<ProcessInfo>;
+    /// Settings that finite values say; `ordered` ones are one unit of time apart. None where it fits nothing.
+    fn fit(&self, _values: &[f64], _ordered: bool) -> Result<Vec<Fitted>> {
+        Ok(Vec::new())
+    }
     /// Noise levels at natural times; an error where the process has no clock.
     fn clock(&self, times: &[f64]) -> Result<Vec<f64>>;
     fn has(&self, f: ProcessFn) -> bool;

@@ -184,7 +184,7 @@ BUILD(mask_perturb, dfx_process_io)
 
 static const dfx_process_api mask_api = {
     sizeof(dfx_process_api), 0, mask_info, NULL, NULL, NULL, mask_perturb, mask_prior, NULL, NULL,
-    NULL, NULL, NULL, NULL, NULL, NULL,
+    NULL, NULL, NULL, NULL, NULL, NULL, NULL,
 };
 
 KIT(mask, DFX_KIND_PROCESS, "block.mask", (0), (0.));

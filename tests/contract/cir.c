@@ -135,7 +135,7 @@ BUILD(cir_sde, dfx_process_io)
 
 static const dfx_process_api cir_api = {
     sizeof(dfx_process_api), 0, cir_info, cir_clock, cir_encode, cir_decode, cir_perturb, cir_prior,
-    cir_precond, cir_renoise, cir_ancestral, NULL, NULL, NULL, NULL, cir_sde,
+    cir_precond, cir_renoise, cir_ancestral, NULL, NULL, NULL, NULL, cir_sde, NULL,
 };
 
 /* ---- model: D for data b chi'^2_delta(lambda), closed form */

@@ -100,7 +100,7 @@ BUILD(mask_posterior, dfx_process_io)
 
 static const dfx_process_api mask_api = {
     sizeof(dfx_process_api), 0, mask_info, NULL, NULL, NULL, mask_perturb, mask_prior, NULL, NULL,
-    NULL, NULL, NULL, mask_loss_weight, mask_posterior, NULL,
+    NULL, NULL, NULL, mask_loss_weight, mask_posterior, NULL, NULL,
 };
 
 /* ---- sampler: both one step down, the image by its ancestral draw, the token by its posterior */

@@ -71,7 +71,7 @@ BUILD(ve_ancestral, dfx_process_io)
 
 static const dfx_process_api ve_api = {
     sizeof(dfx_process_api), 0, ve_info, NULL, ve_same, ve_same, ve_perturb, ve_prior, ve_precond,
-    ve_renoise, ve_ancestral, NULL, NULL, NULL, NULL, NULL,
+    ve_renoise, ve_ancestral, NULL, NULL, NULL, NULL, NULL, NULL,
 };
 KIT(ve, DFX_KIND_PROCESS, "ve", ("sigma_min", "sigma_max"), (.002, 80.));
 

@@ -255,8 +255,18 @@ pub(crate) struct Walk {
 
 impl Sampler for Walk {
     fn info(&self, _: &[Component]) -> Result<SamplerInfo> {
-        let count = SlotDecl { name: "count".into(), desc: Desc::new(DType::F32, &[])?, init: 0.0 };
-        let sum = SlotDecl { name: "sum".into(), desc: Desc::new(DType::F32, &[1])?, init: 2.0 };
+        let count = SlotDecl {
+            name: "count".into(),
+            desc: Desc::new(DType::F32, &[])?,
+            free: true,
+            init: 0.0,
+        };
+        let sum = SlotDecl {
+            name: "sum".into(),
+            desc: Desc::new(DType::F32, &[1])?,
+            free: true,
+            init: 2.0,
+        };
         Ok(SamplerInfo {
             n_coeff: 1,
             n_variants: 1,
@@ -318,6 +328,7 @@ impl Guidance for TwoEvaluations {
             slots: vec![SlotDecl {
                 name: "calls".into(),
                 desc: Desc::new(DType::F32, &[])?,
+                free: true,
                 init: 0.0,
             }],
             networks: vec![],
@@ -376,6 +387,7 @@ impl Guidance for FirstOfGroup {
             slots: vec![SlotDecl {
                 name: "who".into(),
                 desc: Desc::new(DType::F32, &[])?,
+                free: true,
                 init: -1.0,
             }],
             networks: vec![],

@@ -112,7 +112,7 @@ static dfx_status DFX_CALL create(const dfx_factory *f, const dfx_host *h, const
 }
 
 static const dfx_process_api api = {sizeof(dfx_process_api), 0, info, NULL, encode, decode, perturb, prior, precond,
-                                    renoise, ancestral, to_score, NULL, NULL, NULL, NULL};
+                                    renoise, ancestral, to_score, NULL, NULL, NULL, NULL, NULL};
 static const dfx_factory ve_factory = {sizeof(dfx_factory), DFX_KIND_PROCESS, &api, "org.example.ve",
                                        "Gaussian noise on scaled data", NULL, create, free};
 static const dfx_factory *const factories[] = {&ve_factory};

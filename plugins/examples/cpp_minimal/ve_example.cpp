@@ -79,7 +79,7 @@ const dfx_process_api api = {
     DFX_CALL_MEMBER(&ve::perturb),   DFX_CALL_MEMBER(&ve::prior),
     DFX_CALL_MEMBER(&ve::precond),   DFX_CALL_MEMBER(&ve::renoise),
     DFX_CALL_MEMBER(&ve::ancestral), DFX_CALL_MEMBER(&ve::to_score),
-    nullptr, nullptr, nullptr, nullptr};
+    nullptr, nullptr, nullptr, nullptr, nullptr};
 const dfx_factory factory = {sizeof(dfx_factory), DFX_KIND_PROCESS, &api, "org.example.ve",
                              "Gaussian noise on scaled data", nullptr, dfx::create<ve>, dfx::destroy<ve>};
 const dfx_factory *const factories[] = {&factory};

@@ -4,8 +4,8 @@
 use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, FINITE, Factory, Function, Functions, Node, POSITIVE, Precond, Process,
-    ProcessInfo, Result, Space, Stats,
+    Config, Cx, Data, FINITE, Factory, Fitted, Function, Functions, Node, POSITIVE, Precond,
+    Process, ProcessInfo, Result, Space, Stats,
 };
 
 /// What tells one additive process from another.
@@ -16,6 +16,9 @@ pub(crate) trait Additive: Factory {
     const HOMOGENEOUS: bool = false;
     /// It has an equation in natural time.
     const SDE: bool = false;
+
+    /// What the data says about its settings.
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>>;
 
     /// Smallest and largest sigma of a run.
     fn range(&self, stats: &Stats) -> Result<(f64, f64)>;
@@ -61,6 +64,12 @@ impl<T: Additive> Process for OnGaussian<T> {
             sigma_min,
             sigma_max,
         })
+    }
+
+    const FIT: bool = true;
+
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        self.0.fit(data)
     }
 
     fn clock(&self, time: f64) -> f64 {
@@ -132,6 +141,17 @@ impl Frame {
     pub(crate) fn scaled(config: &mut Config) -> Result<Self> {
         let scale = config.f64("scale", 1.0, POSITIVE)?;
         Ok(Self { scale, ..Self::centered(config)? })
+    }
+
+    /// `center` is the mean.
+    pub(crate) fn fit_center(data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Ok(vec![Fitted::place(c"center", data.moments()?.mean)])
+    }
+
+    /// `center` is the mean, `scale` the standard deviation.
+    pub(crate) fn fit_both(data: &Data<'_>) -> Result<Vec<Fitted>> {
+        let m = data.moments()?;
+        Ok(vec![Fitted::place(c"center", m.mean), Fitted::place(c"scale", m.variance.sqrt())])
     }
 
     pub(crate) fn enter(self, x: Node<'_>) -> Node<'_> {

@@ -5,7 +5,7 @@
 
 use crate::bessel::{Bessel, Radial};
 use core::ffi::CStr;
-use diffx_plugin::{Config, Cx, Factory, Node, Result, schema};
+use diffx_plugin::{Config, Cx, Data, Factory, Fitted, Node, Result, schema};
 
 pub(crate) struct Besq(Bessel);
 
@@ -22,6 +22,10 @@ impl Factory for Besq {
 }
 
 impl Radial for Besq {
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Ok(vec![Fitted::law(c"delta", Bessel::fitted(&data.positive()?.moments()?))])
+    }
+
     fn bessel(&self) -> Bessel {
         self.0
     }

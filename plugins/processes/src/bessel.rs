@@ -7,8 +7,8 @@
 
 use core::ffi::CStr;
 use diffx_plugin::{
-    Config, Cx, Error, Factory, Function, Functions, Node, Precond, Process, ProcessInfo, Result,
-    Space, Stats, abi,
+    Config, Cx, Data, Error, Factory, Fitted, Function, Functions, Moments, Node, Precond, Process,
+    ProcessInfo, Result, Space, Stats, abi,
 };
 
 /// What tells one such process from another.
@@ -17,6 +17,9 @@ pub(crate) trait Radial: Factory {
     const HOMOGENEOUS: bool = false;
 
     fn bessel(&self) -> Bessel;
+
+    /// What the data says about its settings.
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>>;
 
     /// Smallest and largest sigma of a run.
     fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
@@ -68,6 +71,12 @@ impl<T: Radial> Process for OnBessel<T> {
             sigma_min,
             sigma_max,
         })
+    }
+
+    const FIT: bool = true;
+
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        self.0.fit(data)
     }
 
     fn clock(&self, time: f64) -> f64 {
@@ -130,7 +139,17 @@ pub(crate) struct Bessel {
     pub(crate) delta: f64,
 }
 
+/// Smallest dimension that is fitted: below 1 the exact draw needs the Poisson route.
+const LEAST_FITTED: f64 = 1.0;
+/// Largest: beyond it the law is Gaussian for all purposes and the Bessel ratio only costs more.
+const MOST_FITTED: f64 = 40.0;
+
 impl Bessel {
+    /// The dimension of the Gamma law with these moments, where draws are exact and cheap.
+    pub(crate) fn fitted(m: &Moments) -> f64 {
+        (2.0 * m.mean * m.mean / m.variance).clamp(LEAST_FITTED, MOST_FITTED)
+    }
+
     /// sigma from 3e-3 to 10 for data of scale 1 (the range of the measurements in 1.3), scaled by √E[X0]. A mean of
     /// 0 is that of statistics nobody has taken yet.
     pub(crate) fn range(stats: &Stats) -> Result<(f64, f64)> {

@@ -9,7 +9,7 @@
 
 use crate::bessel::{Bessel, Radial};
 use core::ffi::CStr;
-use diffx_plugin::{Config, Cx, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{Config, Cx, Data, Factory, Fitted, Node, POSITIVE, Result, Stats, schema};
 
 const DELTA: f64 = 3.0;
 
@@ -50,6 +50,17 @@ impl Factory for Cir {
 }
 
 impl Radial for Cir {
+    /// The stationary Gamma has the moments of the data: sigma² = 4 kappa theta / delta.
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        let m = data.positive()?.moments()?;
+        let sigma = (4.0 * m.rate * m.mean / Bessel::fitted(&m)).sqrt();
+        Ok(vec![
+            Fitted::law(c"kappa", m.rate),
+            Fitted::law(c"theta", m.mean),
+            Fitted::law(c"sigma", sigma),
+        ])
+    }
+
     /// e^{kappa t} has no number from kappa t = 709 on.
     const HOMOGENEOUS: bool = true;
 

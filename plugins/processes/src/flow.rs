@@ -5,7 +5,7 @@
 use crate::additive::{Additive, Frame};
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Node, Result, Stats, schema};
+use diffx_plugin::{Config, Data, Factory, Fitted, Node, Result, Stats, schema};
 
 pub(crate) struct Flow(Frame);
 
@@ -23,6 +23,10 @@ impl Factory for Flow {
 }
 
 impl Additive for Flow {
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Frame::fit_both(data)
+    }
+
     fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
         let sd = gaussian::deviation(stats)?;
         Ok((0.002 * sd, 1000.0 * sd))

@@ -10,7 +10,9 @@
 use crate::additive::Additive;
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Cx, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{
+    Config, Cx, Data, FINITE, Factory, Fitted, Node, POSITIVE, Result, Stats, schema,
+};
 
 pub(crate) struct Gbm {
     volatility: f64,
@@ -41,6 +43,19 @@ impl Factory for Gbm {
 }
 
 impl Additive for Gbm {
+    /// reference = geometric mean; sigma = standard deviation of one step of the logarithm, where the data has steps.
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        let logs: Vec<f64> = data.positive()?.values.iter().map(|v| v.ln()).collect();
+        let of = |values| Data { values, ordered: data.ordered }.moments();
+        let mut out = vec![Fitted::place(c"reference", of(&logs)?.mean.exp())];
+        if data.ordered {
+            let steps: Vec<f64> =
+                logs.iter().zip(logs.iter().skip(1)).map(|(a, b)| b - a).collect();
+            out.push(Fitted::law(c"sigma", of(&steps)?.variance.sqrt()));
+        }
+        Ok(out)
+    }
+
     const POSITIVE: bool = true;
     const SDE: bool = true;
 

@@ -5,7 +5,9 @@
 use crate::additive::Additive;
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Cx, FINITE, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{
+    Config, Cx, Data, FINITE, Factory, Fitted, Node, POSITIVE, Result, Stats, schema,
+};
 
 pub(crate) struct Ou {
     kappa: f64,
@@ -39,6 +41,16 @@ impl Factory for Ou {
 }
 
 impl Additive for Ou {
+    /// The stationary law has the moments of the data: s² = 2 kappa variance.
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        let m = data.moments()?;
+        Ok(vec![
+            Fitted::law(c"kappa", m.rate),
+            Fitted::law(c"theta", m.mean),
+            Fitted::law(c"sigma", (2.0 * m.rate * m.variance).sqrt()),
+        ])
+    }
+
     const HOMOGENEOUS: bool = true;
     const SDE: bool = true;
 

@@ -8,8 +8,8 @@ use crate::additive::Frame;
 use crate::gaussian;
 use core::ffi::CStr;
 use diffx_plugin::{
-    Builder, Config, Cx, Factory, Function, Functions, Node, POSITIVE, Precond, Process,
-    ProcessInfo, Result, Space, Stats, schema,
+    Builder, Config, Cx, Data, Factory, Fitted, Function, Functions, Node, POSITIVE, Precond,
+    Process, ProcessInfo, Result, Space, Stats, schema,
 };
 
 pub(crate) struct Pfgmpp {
@@ -50,6 +50,12 @@ fn lgamma(b: Builder<'_>, x: f64) -> Node<'_> {
 }
 
 impl Process for Pfgmpp {
+    const FIT: bool = true;
+
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Frame::fit_center(data)
+    }
+
     const FUNCTIONS: Functions = Functions::CONTINUOUS
         .without(Function::Renoise)
         .without(Function::Ancestral)

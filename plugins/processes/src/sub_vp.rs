@@ -4,7 +4,7 @@
 use crate::additive::{Additive, Frame};
 use crate::vp::Schedule;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Node, Result, Stats, schema};
+use diffx_plugin::{Config, Data, Factory, Fitted, Node, Result, Stats, schema};
 
 pub(crate) struct SubVp {
     schedule: Schedule,
@@ -29,6 +29,10 @@ impl Factory for SubVp {
 }
 
 impl Additive for SubVp {
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Frame::fit_both(data)
+    }
+
     fn range(&self, _: &Stats) -> Result<(f64, f64)> {
         let (first, last) = self.schedule.ends();
         Ok((self.clock(first), self.clock(last)))

@@ -8,7 +8,7 @@
 use crate::additive::{Additive, Frame};
 use crate::gaussian;
 use core::ffi::CStr;
-use diffx_plugin::{Config, Factory, Node, Result, Stats, schema};
+use diffx_plugin::{Config, Data, Factory, Fitted, Node, Result, Stats, schema};
 
 pub(crate) struct Ve(Frame);
 
@@ -25,6 +25,10 @@ impl Factory for Ve {
 }
 
 impl Additive for Ve {
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Frame::fit_center(data)
+    }
+
     fn range(&self, stats: &Stats) -> Result<(f64, f64)> {
         let sd = gaussian::deviation(stats)?;
         Ok((0.004 * sd, 160.0 * sd))

@@ -7,7 +7,7 @@
 
 use crate::additive::{Additive, Frame};
 use core::ffi::CStr;
-use diffx_plugin::{Config, Error, Factory, Node, POSITIVE, Result, Stats, schema};
+use diffx_plugin::{Config, Data, Error, Factory, Fitted, Node, POSITIVE, Result, Stats, schema};
 
 /// ln 1/a² as a function of time.
 #[derive(Debug, Clone, PartialEq)]
@@ -139,6 +139,10 @@ impl Factory for Vp {
 }
 
 impl Additive for Vp {
+    fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Frame::fit_both(data)
+    }
+
     fn range(&self, _: &Stats) -> Result<(f64, f64)> {
         let (first, last) = self.schedule.ends();
         Ok((self.clock(first), self.clock(last)))

@@ -4,6 +4,7 @@
 use crate::abi;
 use crate::builder::{Builder, Shape};
 use crate::error::{Error, Result};
+use crate::fit::{Data, Fitted};
 use crate::info::{ComponentView, Space, Stats};
 use crate::instance::{Factory, Instance, Kind, fill, guard, input, slice, slice_mut};
 use crate::node::Node;
@@ -85,6 +86,14 @@ pub trait Process: Factory {
     const HOMOGENEOUS: bool = false;
 
     fn info(&self, stats: &Stats) -> Result<ProcessInfo>;
+
+    /// Whether [`Process::fit`] has something to say.
+    const FIT: bool = false;
+
+    /// Settings of this process that the data says; a trainer takes those its user left open.
+    fn fit(&self, _data: &Data<'_>) -> Result<Vec<Fitted>> {
+        Ok(Vec::new())
+    }
 
     /// The noise level at a natural time.
     fn clock(&self, time: f64) -> f64 {
@@ -242,6 +251,7 @@ impl<T: Process> AsProcess<T> {
         loss_weight: function!(T LossWeight),
         posterior: function!(T Posterior),
         sde: function!(T Sde),
+        fit: if T::FIT { Some(fit::<T>) } else { None },
     };
 }
 
@@ -268,6 +278,36 @@ unsafe extern "C" fn process_info<T: Process>(
             sigma_max: info.sigma_max,
         };
         fill(out, raw)
+    };
+    // Safety: err is null or the host's error.
+    unsafe { guard(err, body) }
+}
+
+unsafe extern "C" fn fit<T: Process>(
+    this: *const c_void,
+    io: *mut abi::Fit,
+    err: *mut abi::Error,
+) -> abi::Status {
+    // Safety: this came from create; io and its arrays are the host's for this call, as long as it says.
+    let body = || unsafe {
+        let instance = Instance::<AsProcess<T>>::of(this)?;
+        let io = input(io, "fit")?;
+        let n = u32::try_from(io.n_values)
+            .map_err(|_| Error::invalid(format!("{} values, want below 2^32", io.n_values)))?;
+        let data = Data { values: slice(io.values, n), ordered: io.flags & abi::FIT_ORDERED != 0 };
+        let found = instance.plugin.fit(&data)?;
+        let room = slice_mut(io.out, io.n_out);
+        if found.len() > room.len() {
+            let (n, room) = (found.len(), room.len());
+            return Err(Error::invalid(format!(
+                "{n} settings are fitted, there is room for {room}"
+            )));
+        }
+        for (to, f) in room.iter_mut().zip(&found) {
+            *to = abi::Fitted { key: f.key.as_ptr(), value: f.value, group: f.group, reserved: 0 };
+        }
+        io.n_out = found.len() as u32;
+        Ok(())
     };
     // Safety: err is null or the host's error.
     unsafe { guard(err, body) }

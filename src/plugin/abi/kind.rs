@@ -67,6 +67,23 @@ mirrors! { KINDS
         component: *const Component,
     }
 
+    "dfx_fitted" Fitted {
+        key: *const c_char,
+        value: f64,
+        group: u32,
+        reserved: u32,
+    }
+
+    "dfx_fit" Fit {
+        struct_size: u32,
+        flags: u32,
+        n_values: u64,
+        values: *const f64,
+        out: *mut Fitted,
+        n_out: u32,
+        reserved: u32,
+    }
+
     "dfx_process_api" ProcessApi {
         struct_size: u32,
         reserved: u32,
@@ -84,6 +101,7 @@ mirrors! { KINDS
         loss_weight: ProcessFn,
         posterior: ProcessFn,
         sde: ProcessFn,
+        fit: Option<unsafe extern "C" fn(*const c_void, *mut Fit, *mut Error) -> i32>,
     }
 
     "dfx_guidance_info" GuidanceInfo {

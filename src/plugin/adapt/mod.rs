@@ -147,8 +147,10 @@ unsafe fn slots(p: *const abi::Slot, n: u32) -> Result<Vec<Slot>> {
 fn resolve(slots: &[Slot], components: &[Component]) -> Result<Vec<SlotDecl>> {
     let float = components.iter().map(|c| c.dtype).find(|d| d.is_float()).unwrap_or(DType::F32);
     let one = |slot: &Slot| {
-        let desc = match &slot.shape {
-            SlotShape::Own(dtype, dims) => Desc::new(dtype.unwrap_or(float), dims)?,
+        let (desc, free) = match &slot.shape {
+            SlotShape::Own(dtype, dims) => {
+                (Desc::new(dtype.unwrap_or(float), dims)?, dtype.is_none())
+            }
             SlotShape::Like(c) => {
                 let Some(component) = components.get(*c) else {
                     bail!(
@@ -170,10 +172,10 @@ fn resolve(slots: &[Slot], components: &[Component]) -> Result<Vec<SlotDecl>> {
                         ),
                     }
                 }
-                Desc::new(component.dtype, &dims)?
+                (Desc::new(component.dtype, &dims)?, component.dtype.is_float())
             }
         };
-        Ok(SlotDecl { name: slot.name.clone(), desc, init: slot.init })
+        Ok(SlotDecl { name: slot.name.clone(), desc, free, init: slot.init })
     };
     slots.iter().map(one).collect()
 }

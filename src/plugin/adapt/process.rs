@@ -8,12 +8,15 @@ use super::sized;
 use crate::bail;
 use crate::base::Result;
 use crate::graph::NodeId;
-use crate::sample::{Build, Component, Process, ProcessFn, ProcessInfo, Space, Stats};
+use crate::sample::{Build, Component, Fitted, Process, ProcessFn, ProcessInfo, Space, Stats};
 use std::ffi::CString;
 use std::sync::Arc;
 
 /// Most times of one clock call.
 const MAX_TIMES: usize = 1 << 24;
+
+/// Room for settings that a fit may give.
+const MAX_FITTED: usize = 32;
 
 pub(in super::super) struct ProcessPlugin {
     instance: Instance,
@@ -79,6 +82,43 @@ impl Process for ProcessPlugin {
             sigma_min: lo,
             sigma_max: hi,
         })
+    }
+
+    fn fit(&self, values: &[f64], ordered: bool) -> Result<Vec<Fitted>> {
+        let Some(fit) = self.api.fit else {
+            return Ok(Vec::new());
+        };
+        if let Some(bad) = values.iter().find(|v| !v.is_finite()) {
+            bail!(Invalid, "fit: a value is {bad}");
+        }
+        let empty = abi::Fitted { key: std::ptr::null(), value: f64::NAN, group: 0, reserved: 0 };
+        let mut out = [empty; MAX_FITTED];
+        let mut io = abi::Fit {
+            struct_size: size_of::<abi::Fit>() as u32,
+            flags: u32::from(ordered),
+            n_values: values.len() as u64,
+            values: values.as_ptr(),
+            out: out.as_mut_ptr(),
+            n_out: MAX_FITTED as u32,
+            reserved: 0,
+        };
+        // Safety: the contract of the table; both arrays are as long as it is told.
+        self.instance.call(|this, error| unsafe { fit(this, &raw mut io, error) })?;
+        let Some(found) = out.get(..io.n_out as usize) else {
+            return Err(self.instance.broke(format!("fit: {} settings", io.n_out)));
+        };
+        found
+            .iter()
+            .map(|f| {
+                // Safety: a plugin that says it fitted a setting names it.
+                let key = unsafe { read::name(f.key, "fit: key") };
+                let key = key.map_err(|e| self.instance.broke(e.message))?;
+                if !f.value.is_finite() {
+                    return Err(self.instance.broke(format!("fit: {key} is {}", f.value)));
+                }
+                Ok(Fitted { key: key.to_owned(), value: f.value, group: f.group })
+            })
+            .collect()
     }
 
     fn clock(&self, times: &[f64]) -> Result<Vec<f64>> {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0x27f2_087d;
+pub const HEADER_LAYOUT: u32 = 0x6758_ecf3;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -85,6 +85,9 @@ pub const KIND_OBJECTIVE: u32 = 6;
 pub const PROCESS_IS_POSITIVE: u32 = 1;
 pub const PROCESS_IS_ADDITIVE: u32 = 2;
 pub const PROCESS_IS_HOMOGENEOUS: u32 = 4;
+
+/// `DFX_FIT_ORDERED`
+pub const FIT_ORDERED: u32 = 1;
 pub const SAMPLER_CONTROL: u32 = 1;
 pub const SAMPLER_PER_COMPONENT: u32 = 2;
 pub const SAMPLER_ADDITIVE: u32 = 4;
@@ -306,6 +309,21 @@ mirrors! {
         stats: *const Stats,
         component: *const Component,
     }
+    Fitted = "dfx_fitted" {
+        key: *const c_char,
+        value: f64,
+        group: u32,
+        reserved: u32,
+    }
+    Fit = "dfx_fit" {
+        struct_size: u32,
+        flags: u32,
+        n_values: u64,
+        values: *const f64,
+        out: *mut Fitted,
+        n_out: u32,
+        reserved: u32,
+    }
     ProcessApi = "dfx_process_api" {
         struct_size: u32,
         reserved: u32,
@@ -323,6 +341,7 @@ mirrors! {
         loss_weight: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
         posterior: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
         sde: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut ProcessIo, *mut Error) -> Status>,
+        fit: Option<unsafe extern "C" fn(*const c_void, *mut Fit, *mut Error) -> Status>,
     }
     GuidanceInfo = "dfx_guidance_info" {
         struct_size: u32,
