@@ -196,6 +196,8 @@ def measure(args):
     print(f"\n{args.threads} thread{'s' if args.threads > 1 else ''}, medians of {args.rounds}")
     print(f"{'what':28} {'who':8} {'seconds':>9} {'CPU s':>9} {'of peer':>8} {'CPU':>6}  mean")
     for name, runs in rows:
+        if args.only not in name:
+            continue
         clock, cpu, mean = ({who: [] for who in runs} for _ in range(3))
         for who in runs:
             runs[who]()  # compile, touch memory
@@ -222,6 +224,7 @@ def main():
     parser.add_argument("--lib", type=pathlib.Path, default=target / "release" / "libdiffx.so")
     parser.add_argument("--venv", type=pathlib.Path, default=target / "peers-venv")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="rows whose name has this")
     parser.add_argument("--noise", help="program that measures our noise (cargo build --release --example noise)")
     parser.add_argument("--threads", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peer", help=argparse.SUPPRESS)
@@ -236,7 +239,7 @@ def main():
     peer = target / "peers-noise"
     subprocess.run(["g++", "-O3", "-march=native", "-pthread", "-o", peer, HERE / "noise.cpp"], check=True)
     for threads in (2, 1):
-        command = [python, __file__, "--lib", args.lib, "--rounds", str(args.rounds), "--threads", str(threads)]
+        command = [python, __file__, "--lib", args.lib, "--rounds", str(args.rounds), "--only", args.only, "--threads", str(threads)]
         if pathlib.Path(ours).exists():
             command += ["--noise", ours, "--peer", peer]
         else:

@@ -181,11 +181,12 @@ impl Try {
         Self { x, v: v * v * v, sure }
     }
 
-    /// The exact test. Far out it rejects one draw in 1e12 and rounding would decide it.
+    /// The exact test. Far out it rejects one draw in 1e12 and rounding would decide it. Without a branch, as `new`.
+    #[inline(always)]
     pub(super) fn accepted(self, d: f64, word: u32) -> bool {
         let Self { x, v, .. } = self;
-        let log = || wide::ln(unit_f64(word));
-        v > 0.0 && (d > 1e10 || log() < 0.5 * x * x + d - d * v + d * wide::ln(v))
+        let below = wide::ln(unit_f64(word)) < 0.5 * x * x + d - d * v + d * wide::ln(v);
+        (v > 0.0) & ((d > 1e10) | below)
     }
 }
 

@@ -13,11 +13,34 @@ use core::arch::x86_64::{
 #[target_feature(enable = "avx512f")]
 #[inline]
 pub(super) fn words(stream: &Stream, elem: u64, block: u16) -> [[u32; 16]; 4] {
-    let splat = |x: u32| _mm512_set1_epi32(x as i32);
-    let [c0, c1, c2, c3] = stream.counter(elem, block);
+    let [c0, c1, c2, c3] = stream.counter(elem, block).map(|c| splat(c));
     let lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    let (mut c0, mut c1) = (_mm512_add_epi32(splat(c0), lane), splat(c1));
-    let (mut c2, mut c3) = (splat(c2), splat(c3));
+    rounds(stream, [_mm512_add_epi32(c0, lane), c1, c2, c3])
+}
+
+/// Block `block` of any sixteen elements.
+///
+/// Only to be called where the CPU has AVX-512F.
+#[target_feature(enable = "avx512f")]
+#[inline]
+pub(super) fn words_at(stream: &Stream, elems: &[u64; 16], block: u16) -> [[u32; 16]; 4] {
+    let counters = elems.map(|e| stream.counter(e, block));
+    // Safety: sixteen words, and any bits are words.
+    let word = |k: usize| unsafe {
+        core::mem::transmute::<[u32; 16], __m512i>(counters.map(|counter| counter[k]))
+    };
+    rounds(stream, [word(0), word(1), splat(counters[0][2]), splat(counters[0][3])])
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn splat(x: u32) -> __m512i {
+    _mm512_set1_epi32(x as i32)
+}
+
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn rounds(stream: &Stream, [mut c0, mut c1, mut c2, mut c3]: [__m512i; 4]) -> [[u32; 16]; 4] {
     let (m0, m1) = (splat(MULTIPLIER[0]), splat(MULTIPLIER[1]));
     let [mut k0, mut k1] = stream.key();
     for _ in 0..10 {

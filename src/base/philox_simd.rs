@@ -171,6 +171,8 @@ uniform! {
 trait Words {
     /// Block 0 of the elements `elem..elem + LANES`, word by word.
     fn words(stream: &Stream, elem: u64) -> Lanes<u32>;
+    /// Block `block` of these elements.
+    fn words_at(stream: &Stream, elems: &[u64; LANES], block: u16) -> Lanes<u32>;
 }
 
 struct Plain;
@@ -181,6 +183,18 @@ impl Words for Plain {
         let mut w = [[0u32; LANES]; 4];
         for l in 0..LANES {
             let c = stream.block(elem + l as u64, 0);
+            for k in 0..4 {
+                w[k][l] = c[k];
+            }
+        }
+        w
+    }
+
+    #[inline(always)]
+    fn words_at(stream: &Stream, elems: &[u64; LANES], block: u16) -> Lanes<u32> {
+        let mut w = [[0u32; LANES]; 4];
+        for l in 0..LANES {
+            let c = stream.block(elems[l], block);
             for k in 0..4 {
                 w[k][l] = c[k];
             }
@@ -202,6 +216,12 @@ impl Words for Avx512 {
         }
         // Safety: the functions that use this type run only where the CPU has AVX-512.
         unsafe { philox_avx512::words(stream, elem, 0) }
+    }
+
+    #[inline(always)]
+    fn words_at(stream: &Stream, elems: &[u64; LANES], block: u16) -> Lanes<u32> {
+        // Safety: as above.
+        unsafe { philox_avx512::words_at(stream, elems, block) }
     }
 }
 
@@ -225,36 +245,103 @@ fn fill_with<T: Copy + Default, L: Law<T>, W: Words>(stream: &Stream, first: u64
     philox::fill_blocks(stream, e, chunks.into_remainder(), L::one);
 }
 
-/// The first try of [`LANES`] elements at once; those it leaves in doubt start over singly.
+/// Gammas worked on at once: enough that those which need a second try fill a register.
+const GAMMAS: usize = 256;
+
+/// A stretch of gammas: the first try of all, the exact test of those the squeeze left in doubt (some 8 %), a second try
+/// of those it rejected (some 3 %), [`LANES`] at a time; the few that remain start over singly.
 #[inline(always)]
 fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [f64]) {
     let mut e = first;
-    let mut chunks = out.chunks_exact_mut(LANES);
-    let mut rest = shapes.chunks_exact(LANES);
-    for (out, shapes) in (&mut chunks).zip(&mut rest) {
-        let w = W::words(stream, e);
-        let (mut x, mut v, mut doubt) = ([0.0; LANES], [0.0; LANES], [0u64; LANES]);
-        for l in 0..LANES {
-            let shape = shapes[l];
-            let d = shape - 1.0 / 3.0;
-            let t = Try::new(d, [w[0][l], w[1][l], w[2][l]]);
-            (x[l], v[l], out[l]) = (t.x, t.v, d * t.v);
-            // a shape below 1, NaN or infinite goes its own way
-            let plain = (shape >= 1.0) & (shape < f64::INFINITY);
-            doubt[l] = u64::from(!t.sure) | u64::from(!plain) << 1;
-        }
-        for l in 0..LANES {
-            let t = Try { x: x[l], v: v[l], sure: false };
-            let fine = doubt[l] == 0 || doubt[l] == 1 && t.accepted(shapes[l] - 1.0 / 3.0, w[2][l]);
-            if !fine {
-                out[l] = stream.gamma_f64(e + l as u64, shapes[l]).0;
+    for (out, shapes) in out.chunks_mut(GAMMAS).zip(shapes.chunks(GAMMAS)) {
+        let mut open = Open { at: [0; GAMMAS], n: 0 };
+        let (mut x, mut v, mut word) = ([0.0; GAMMAS], [0.0; GAMMAS], [0u32; GAMMAS]);
+        let whole = out.len() / LANES * LANES;
+        for at in (0..whole).step_by(LANES) {
+            let w = W::words(stream, e + at as u64);
+            let (mut xs, mut vs, mut draws) = ([0.0; LANES], [0.0; LANES], [0.0; LANES]);
+            let (mut own, mut doubt) = ([0.0; LANES], [0u64; LANES]);
+            own.copy_from_slice(&shapes[at..at + LANES]);
+            for l in 0..LANES {
+                let d = own[l] - 1.0 / 3.0;
+                let t = Try::new(d, [w[0][l], w[1][l], w[2][l]]);
+                (xs[l], vs[l], draws[l]) = (t.x, t.v, d * t.v);
+                // a shape below 1, NaN or infinite goes its own way
+                let plain = (own[l] >= 1.0) & (own[l] < f64::INFINITY);
+                doubt[l] = u64::from(!(t.sure & plain));
+            }
+            x[at..at + LANES].copy_from_slice(&xs);
+            v[at..at + LANES].copy_from_slice(&vs);
+            word[at..at + LANES].copy_from_slice(&w[2]);
+            out[at..at + LANES].copy_from_slice(&draws);
+            for (l, doubt) in doubt.into_iter().enumerate() {
+                open.push(at + l, doubt != 0);
             }
         }
-        e += LANES as u64;
+        let tested = std::mem::replace(&mut open.n, 0);
+        for from in (0..tested).step_by(LANES) {
+            let mut at = [0; LANES];
+            let n = LANES.min(tested - from);
+            at[..n].copy_from_slice(&open.at[from..from + n]);
+            let (mut t, mut d, mut w) = ([[0.0; LANES]; 2], [0.0; LANES], [0; LANES]);
+            for l in 0..LANES {
+                (t[0][l], t[1][l], w[l]) = (x[at[l]], v[at[l]], word[at[l]]);
+                d[l] = shapes[at[l]] - 1.0 / 3.0;
+            }
+            let mut holds = [0u64; LANES];
+            for l in 0..LANES {
+                let t = Try { x: t[0][l], v: t[1][l], sure: false };
+                holds[l] = u64::from(t.accepted(d[l], w[l]));
+            }
+            for l in 0..n {
+                let plain = shapes[at[l]] >= 1.0 && shapes[at[l]] < f64::INFINITY;
+                open.push(at[l], !plain || holds[l] == 0);
+            }
+        }
+        let rejected = std::mem::replace(&mut open.n, 0);
+        for from in (0..rejected).step_by(LANES) {
+            let mut at = [0; LANES];
+            let n = LANES.min(rejected - from);
+            at[..n].copy_from_slice(&open.at[from..from + n]);
+            let w = W::words_at(stream, &at.map(|at| e + at as u64), 1);
+            let (mut g, mut holds, mut d) = ([0.0; LANES], [0u64; LANES], [0.0; LANES]);
+            for l in 0..LANES {
+                d[l] = shapes[at[l]] - 1.0 / 3.0;
+            }
+            for l in 0..LANES {
+                let t = Try::new(d[l], [w[0][l], w[1][l], w[2][l]]);
+                g[l] = d[l] * t.v;
+                holds[l] = u64::from(t.sure | t.accepted(d[l], w[2][l]));
+            }
+            for l in 0..n {
+                let shape = shapes[at[l]];
+                let plain = shape >= 1.0 && shape < f64::INFINITY;
+                out[at[l]] = match plain && holds[l] != 0 {
+                    true => g[l],
+                    false => stream.gamma_f64(e + at[l] as u64, shape).0,
+                };
+            }
+        }
+        for at in whole..out.len() {
+            out[at] = stream.gamma_f64(e + at as u64, shapes[at]).0;
+        }
+        e += out.len() as u64;
     }
-    for (out, shape) in chunks.into_remainder().iter_mut().zip(rest.remainder()) {
-        *out = stream.gamma_f64(e, *shape).0;
-        e += 1;
+}
+
+/// Places of a stretch whose draw is not settled.
+struct Open {
+    at: [usize; GAMMAS],
+    n: usize,
+}
+
+impl Open {
+    /// Without a branch: whether a draw is settled is what a processor cannot foresee. A list is refilled from its own
+    /// beginning, which never overtakes the reading.
+    #[inline(always)]
+    fn push(&mut self, at: usize, really: bool) {
+        self.at[self.n & (GAMMAS - 1)] = at;
+        self.n += usize::from(really);
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Lines {
     pub elements: usize,
     /// Byte offset in the register file, and the value.
     pub fills: Vec<(usize, Fill)>,
+    /// What is the same for all elements.
+    pub once: Vec<Line>,
     pub lines: Vec<Line>,
 }
 
@@ -213,6 +215,10 @@ unsafe fn blocks<T: Loadable>(program: &Lines, file: *mut u8, start: usize, end:
                 T::load(d, *from, *dtype, &Access::Uniform, 0);
             },
         }
+    }
+    for line in &program.once {
+        // Safety: the caller's promise; operands and result are registers.
+        unsafe { step::<T>(line, file, start, widest) };
     }
     let mut at = start;
     while at < end {

@@ -77,7 +77,26 @@ pub(super) fn scratch_bytes(program: &Program, threads: usize) -> usize {
 }
 
 fn file_bytes(program: &Program) -> usize {
-    (program.registers + program.splats.len()) * register_bytes(program.kind)
+    let uniform = uniform(program).into_iter().filter(|u| *u).count();
+    (program.registers + program.splats.len() + uniform) * register_bytes(program.kind)
+}
+
+/// Which instructions give one value for all elements: those of noise levels and other scalars. They have registers of
+/// their own and run once, not for every block.
+fn uniform(program: &Program) -> Vec<bool> {
+    let mut holds = vec![false; program.registers];
+    let mut out = Vec::with_capacity(program.code.len());
+    for instr in &program.code {
+        let each = instr.args.iter().all(|arg| match arg {
+            Arg::Unused | Arg::Splat(_) => true,
+            Arg::Register(r) => holds[*r as usize],
+            Arg::Input(_) => false,
+        });
+        let one = each && instr.store.is_none() && matches!(instr.code, Code::Op(_));
+        holds[instr.register as usize] = one;
+        out.push(one);
+    }
+    out
 }
 
 impl Prepared {
@@ -98,7 +117,7 @@ impl Prepared {
     ) -> Result<Self> {
         let stride = register_bytes(program.kind);
         let native = program.kind.native();
-        // splats first, then registers
+        // splats first, then registers, then those of uniform results
         let splat = |i: u16| i as usize * stride;
         let register = |i: u16| (program.splats.len() + i as usize) * stride;
         let fills = program.splats.iter().enumerate().map(|(i, s)| {
@@ -116,14 +135,18 @@ impl Prepared {
         let mut home: Vec<Spot> =
             (0..program.registers).map(|r| Spot::Register(register(r as u16))).collect();
         let mut lines = Vec::with_capacity(program.code.len());
-        for instr in &program.code {
+        let mut once = Vec::new();
+        for (instr, uniform) in program.code.iter().zip(uniform(program)) {
             let args = instr.args.map(|arg| match arg {
                 Arg::Unused => Spot::Unused,
                 Arg::Register(r) => home[r as usize],
                 Arg::Input(j) => Spot::Memory(inputs[j as usize].cast_mut()),
                 Arg::Splat(i) => Spot::Register(splat(i)),
             });
-            let own = Spot::Register(register(instr.register));
+            let own = Spot::Register(match uniform {
+                true => (program.splats.len() + program.registers + once.len()) * stride,
+                false => register(instr.register),
+            });
             let out = instr.store.map(|k| (outputs[k as usize], staged[k as usize]));
             let (to, store) = match out {
                 None => (own, None),
@@ -132,9 +155,10 @@ impl Prepared {
             };
             home[instr.register as usize] = to;
             let task = task(program, instr, inputs)?;
-            lines.push(Line { task, dtype: instr.dtype, to, args, store });
+            let list = if uniform { &mut once } else { &mut lines };
+            list.push(Line { task, dtype: instr.dtype, to, args, store });
         }
-        let lines = Lines { elements: program.elements, fills, lines };
+        let lines = Lines { elements: program.elements, fills, once, lines };
         let tasks = tasks(program, threads);
         Ok(Self { kind: program.kind, lines, file_bytes: file_bytes(program), file, tasks, level })
     }
