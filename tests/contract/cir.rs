@@ -64,7 +64,7 @@ fn simulated_transitions_are_noncentral_chi_square() {
 #[test]
 fn euler_paths_and_late_times_of_a_plugin() {
     let Some(p) = plugins("cir") else { return };
-    let (kappa, theta, sigma) = CASES[0];
+    let (kappa, _, sigma) = CASES[0];
     let x0 = Tensor::from_f32(&[1], &[0.05], &Budget::unlimited()).unwrap();
     let paths = |scheme, times: &[f64]| {
         let model = p.model("cir.net", &format!(r#"{{"delta":{}}}"#, delta(CASES[0])));
