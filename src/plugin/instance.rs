@@ -9,6 +9,7 @@ use crate::base::{Error, Result, Status};
 use crate::graph::NodeId;
 use crate::sample::Build;
 use crate::{bail, fail};
+use serde_json::Value;
 use std::ffi::{CString, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,8 +81,8 @@ impl Factory {
 pub(super) struct Instance {
     factory: Arc<Factory>,
     this: *mut c_void,
-    /// The user gave settings.
-    is_set: bool,
+    /// The user gave a setting far from 1.
+    is_strained: bool,
     turn: Mutex<()>,
     /// The thread whose turn it is, 0 = nobody's.
     owner: AtomicUsize,
@@ -95,7 +96,7 @@ unsafe impl Sync for Instance {}
 impl Instance {
     /// `config` is a JSON object.
     pub(super) fn create(factory: &Arc<Factory>, config: &str) -> Result<Self> {
-        let is_set = config.chars().any(|c| !c.is_whitespace() && c != '{' && c != '}');
+        let is_strained = serde_json::from_str(config).is_ok_and(|v| strains(&v));
         let Ok(config) = CString::new(config) else {
             bail!(Invalid, "config of {}: has a NUL byte", factory.id());
         };
@@ -115,7 +116,7 @@ impl Instance {
         Ok(Self {
             factory: Arc::clone(factory),
             this,
-            is_set,
+            is_strained,
             turn: Mutex::new(()),
             owner: AtomicUsize::new(0),
         })
@@ -135,10 +136,10 @@ impl Instance {
         self.attribute(Error::new(Status::Plugin, message))
     }
 
-    /// A number that no plugin should give. Under settings of the user it is they that are too large or too small; a
+    /// A number that no plugin should give. Under a large or small setting of the user it is that which overflowed; a
     /// plugin as it comes broke its contract.
     pub(super) fn out_of_range(&self, message: impl std::fmt::Display) -> Error {
-        match self.is_set {
+        match self.is_strained {
             true => self.attribute(fail!(Invalid, "{message}; its settings are too extreme")),
             false => self.broke(message.to_string()),
         }
@@ -192,6 +193,18 @@ impl Instance {
         let lock = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.owner.store(me, Ordering::Relaxed);
         Ok(Turn { owner: &self.owner, _lock: lock })
+    }
+}
+
+/// Whether a number in it may overflow: is 100 or more, or 1/100 or less, and not 0.
+fn strains(value: &Value) -> bool {
+    match value {
+        Value::Number(n) => {
+            n.as_f64().is_some_and(|n| n != 0.0 && !(0.01..100.0).contains(&n.abs()))
+        }
+        Value::Array(list) => list.iter().any(strains),
+        Value::Object(map) => map.values().any(strains),
+        _ => false,
     }
 }
 

@@ -33,7 +33,11 @@ impl GridPlugin {
         if let Some(i) = knots.windows(2).position(|w| w[1] >= w[0]) {
             let (a, b) = (knots[i], knots[i + 1]);
             let message = format!("knots {i} and {}: {b} does not lie below {a}", i + 1);
-            return Err(self.instance.out_of_range(message));
+            // settings may press knots together, but turn none around
+            return Err(match b > a {
+                true => self.instance.broke(message),
+                false => self.instance.out_of_range(message),
+            });
         }
         let (Some(&first), Some(&last)) = (knots.first(), knots.last()) else {
             bail!(Internal, "a grid without knots was checked");
