@@ -110,18 +110,25 @@ impl Likelihood<'_> {
         let end = self.end(sizes, &buffers, &mut session)?;
         let mut session = session.allocate(budget)?;
         if self.probes == 0 {
-            session.write(buffers.lanes, &units(float, batch, each))?;
+            let mut directions = Tensor::new(tiled, budget)?;
+            unit_vectors(directions.bytes_mut(), float, each);
+            session.write(buffers.lanes, directions.bytes())?;
         }
 
-        let mut bytes = vec![0u8; state.bytes()];
-        let mut values = vec![0u8; log.bytes()];
+        let mut x = Tensor::new(state, budget)?;
+        let mut values = Tensor::new(log, budget)?;
+        let mut given = Vec::with_capacity(buffers.conds.len());
+        for (_, id) in &buffers.conds {
+            given.push(Tensor::new(session.desc(*id)?, budget)?);
+        }
         for first in (0..n).step_by(batch) {
-            fill(&mut bytes, self.x, first, n, batch);
-            session.write(buffers.x, &bytes)?;
-            for ((_, id), (_, tensor)) in buffers.conds.iter().zip(self.conds) {
-                let mut given = vec![0u8; session.desc(*id)?.bytes()];
-                fill(&mut given, tensor, first, n, batch);
-                session.write(*id, &given)?;
+            fill(x.bytes_mut(), self.x, first, n, batch);
+            session.write(buffers.x, x.bytes())?;
+            for (((_, id), (_, tensor)), rows) in
+                buffers.conds.iter().zip(self.conds).zip(&mut given)
+            {
+                fill(rows.bytes_mut(), tensor, first, n, batch);
+                session.write(*id, rows.bytes())?;
             }
             let first_sample = self.first_sample.wrapping_add(first as u64);
             let key = |step: u32| RunKey { seed: self.seed, step, first_sample };
@@ -134,9 +141,9 @@ impl Likelihood<'_> {
                 Ok(())
             })?;
             while !session.run(end, key(0), interrupt)? {}
-            session.read(buffers.log, &mut values)?;
-            let here = batch.min(n - first);
-            out.bytes_mut()[first * 8..(first + here) * 8].copy_from_slice(&values[..here * 8]);
+            session.read(buffers.log, values.bytes_mut())?;
+            let here = batch.min(n - first) * 8;
+            out.bytes_mut()[first * 8..][..here].copy_from_slice(&values.bytes()[..here]);
         }
         Ok(out)
     }
@@ -420,12 +427,16 @@ fn fill(bytes: &mut [u8], from: &Tensor, first: usize, n: usize, batch: usize) {
     }
 }
 
-/// The unit vectors, for every sample.
-fn units(float: DType, batch: usize, each: usize) -> Vec<u8> {
-    let ones =
-        (0..batch * each * each).map(|i| if i / each % each == i % each { 1.0 } else { 0.0 });
-    match float {
-        DType::F64 => ones.flat_map(f64::to_ne_bytes).collect(),
-        _ => ones.flat_map(|v: f64| (v as f32).to_ne_bytes()).collect(),
+/// The unit vectors, one after another, for every sample.
+fn unit_vectors(bytes: &mut [u8], float: DType, each: usize) {
+    let one = |i: usize| i / each % each == i % each;
+    if float == DType::F64 {
+        for (i, v) in bytes.chunks_exact_mut(8).enumerate() {
+            v.copy_from_slice(&f64::from(u8::from(one(i))).to_ne_bytes());
+        }
+        return;
+    }
+    for (i, v) in bytes.chunks_exact_mut(4).enumerate() {
+        v.copy_from_slice(&f32::from(u8::from(one(i))).to_ne_bytes());
     }
 }
