@@ -82,7 +82,7 @@ class Diffx:
         self.engine, self.trainer = ctypes.c_void_p(), ctypes.c_void_p()
         self.call("engine_create", ctypes.byref(options), ctypes.byref(self.engine))
         text = json.dumps(config).encode()
-        self.call("trainer_create", self.engine, text, ctypes.byref(self.trainer))
+        self.call("trainer_create", self.engine, text, None, ctypes.byref(self.trainer))
 
     def call(self, name, *args):
         if getattr(self.library, "dfx_" + name)(*args, ctypes.byref(self.error)):
