@@ -352,6 +352,7 @@ def worker(kind, width, threads):
 
 def gemm_rate():
     """GFLOP per second of CPU: what this machine gives at the moment."""
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is loaded
     import numpy as np
 
     a, times = np.ones((512, 512), "f4"), []
