@@ -1,15 +1,20 @@
-//! The fuzz targets of `fuzz/` over what is committed: their seeds, a corpus that reaches what the fuzzers reached, and
-//! every input that once broke something. No fuzzer is needed for this.
+//! The fuzz targets of `fuzz/` over what is committed: their seeds, a sample of what the fuzzers
+//! kept, and every input that once broke something. No fuzzer is needed for this.
 
 #[path = "../fuzz/src/lib.rs"]
 mod fuzz;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The committed inputs of a target, by name.
-fn inputs(folder: &str, target: &str) -> Vec<(String, Vec<u8>)> {
-    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(folder).join(target);
-    let Ok(files) = std::fs::read_dir(&dir) else { return Vec::new() };
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+}
+
+/// Every input that once broke a target, by name.
+fn findings(target: &str) -> Vec<(String, Vec<u8>)> {
+    let Ok(files) = std::fs::read_dir(folder().join("findings").join(target)) else {
+        return Vec::new();
+    };
     let mut out: Vec<(String, Vec<u8>)> = files
         .map(|f| f.unwrap().path())
         .map(|p| (p.display().to_string(), std::fs::read(&p).unwrap()))
@@ -18,13 +23,23 @@ fn inputs(folder: &str, target: &str) -> Vec<(String, Vec<u8>)> {
     out
 }
 
+/// A sample of what a fuzzer kept: a line of hexadecimal digits per input.
+fn corpus(target: &str) -> Vec<(String, Vec<u8>)> {
+    let Ok(text) = std::fs::read_to_string(folder().join(format!("corpus/{target}.hex"))) else {
+        return Vec::new();
+    };
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let line = |l: &str| l.as_bytes().chunks(2).map(byte).collect();
+    text.lines().enumerate().map(|(i, l)| (format!("line {}", i + 1), line(l))).collect()
+}
+
 #[test]
 fn every_committed_input_comes_back() {
     for target in fuzz::TARGETS {
         let seeds = (target.seeds)().into_iter().enumerate();
         let mut all: Vec<_> = seeds.map(|(i, s)| (format!("seed {i}"), s)).collect();
-        all.extend(inputs("corpus", target.name));
-        all.extend(inputs("findings", target.name));
+        all.extend(corpus(target.name));
+        all.extend(findings(target.name));
         for (name, bytes) in &all {
             println!("{} {name}", target.name); // shown when it does not come back
             (target.run)(bytes);

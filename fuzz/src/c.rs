@@ -94,11 +94,13 @@ pub struct SimulateOptions {
     pub first_sample: u64,
     pub n_samples: u64,
     pub n_times: u32,
-    pub reserved: u32,
+    pub substeps: u32,
     pub process: *const c_char,
     pub times: *const f64,
     pub x0: *mut c_void,
-    pub reserved_ptr: *const c_void,
+    pub keep: *const u32,
+    pub n_keep: u32,
+    pub reserved: u32,
 }
 
 #[repr(C)]
@@ -121,6 +123,17 @@ pub struct Training {
     pub n_steps: u64,
     pub loss: f64,
     pub norm: f64,
+    pub rate: f64,
+}
+
+#[repr(C)]
+pub struct TrainerOptions {
+    pub struct_size: u32,
+    pub flags: u32,
+    pub n_tables: u32,
+    pub reserved: u32,
+    pub table_names: *const *const c_char,
+    pub tables: *const *mut c_void,
 }
 
 /// The start of DLManagedTensorVersioned.
@@ -129,6 +142,22 @@ pub struct DlManaged {
     pub version: [u32; 2],
     pub manager: *mut c_void,
     pub deleter: Option<unsafe extern "C" fn(*mut Self)>,
+}
+
+macro_rules! same_size {
+    ($($ours:ident $theirs:ident;)*) => {
+        $(const _: () = assert!(size_of::<$ours>() == size_of::<diffx::capi::option::$theirs>());)*
+    };
+}
+
+same_size! {
+    EngineOptions EngineOptions;
+    Progress CProgress;
+    JobOptions CJobOptions;
+    SimulateOptions SimulateOptions;
+    EvalOptions EvalOptions;
+    Training Training;
+    TrainerOptions TrainerOptions;
 }
 
 /// A struct with zeros behind it, for sizes of versions to come.
@@ -157,116 +186,71 @@ pub type Release = unsafe extern "C" fn(*mut c_void);
 type Out = *mut *mut c_void;
 type Text = *const c_char;
 
-// the symbols are those of the crate, which must be linked
-use diffx as _;
+macro_rules! any {
+    ($_:ident) => {
+        _
+    };
+}
 
-unsafe extern "C" {
-    pub fn dfx_has_feature(name: Text) -> i32;
-    pub fn dfx_extension(id: Text) -> *const c_void;
-    pub fn dfx_status_name(status: i32) -> Text;
-    pub fn dfx_engine_create(o: *const EngineOptions, out: Out, err: *mut DfxError) -> i32;
-    pub fn dfx_engine_release(e: *mut c_void);
-    pub fn dfx_engine_pump(e: *mut c_void, us: u32) -> i32;
-    pub fn dfx_engine_memory(
-        e: *mut c_void,
-        used: *mut u64,
-        peak: *mut u64,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_plugin_register(e: *mut c_void, p: *const c_void, err: *mut DfxError) -> i32;
-    pub fn dfx_plugin_load(e: *mut c_void, path: Text, sha: Text, err: *mut DfxError) -> i32;
-    pub fn dfx_factory_count(e: *mut c_void) -> u32;
-    pub fn dfx_factory_json(e: *mut c_void, i: u32, json: *mut Text, err: *mut DfxError) -> i32;
-    pub fn dfx_model_open(
-        e: *mut c_void,
-        path: Text,
-        config: Text,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_model_release(m: *mut c_void);
-    pub fn dfx_model_json(m: *mut c_void, json: *mut Text, err: *mut DfxError) -> i32;
-    pub fn dfx_pipeline_create(m: *mut c_void, config: Text, out: Out, err: *mut DfxError) -> i32;
-    pub fn dfx_pipeline_release(p: *mut c_void);
-    pub fn dfx_pipeline_plan(
-        p: *mut c_void,
-        o: *const JobOptions,
-        bytes: *mut u64,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_pipeline_eval(
-        p: *mut c_void,
-        o: *const EvalOptions,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_job_start(p: *mut c_void, o: *const JobOptions, out: Out, err: *mut DfxError)
-    -> i32;
-    pub fn dfx_job_resume(
-        p: *mut c_void,
-        path: Text,
-        o: *const JobOptions,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_job_poll(j: *mut c_void, out: *mut Progress, err: *mut DfxError) -> i32;
-    pub fn dfx_job_wait(j: *mut c_void, ns: u64, err: *mut DfxError) -> i32;
-    pub fn dfx_job_cancel(j: *mut c_void);
-    pub fn dfx_job_preview(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
-    pub fn dfx_job_save(j: *mut c_void, path: Text, err: *mut DfxError) -> i32;
-    pub fn dfx_job_result(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
-    pub fn dfx_job_release(j: *mut c_void);
-    pub fn dfx_tensor_create(
-        e: *mut c_void,
-        d: *const Desc,
-        data: *const c_void,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_tensor_wrap(
-        e: *mut c_void,
-        d: *const Desc,
-        data: *mut c_void,
-        free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>,
-        user: *mut c_void,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_tensor_from_dlpack(
-        e: *mut c_void,
-        src: *mut c_void,
-        stream: *mut c_void,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_tensor_to_dlpack(
-        t: *mut c_void,
-        stream: *mut c_void,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_tensor_map(
-        t: *mut c_void,
-        data: *mut *const c_void,
-        bytes: *mut usize,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_tensor_desc(t: *mut c_void, out: *mut Desc, err: *mut DfxError) -> i32;
-    pub fn dfx_tensor_retain(t: *mut c_void);
-    pub fn dfx_tensor_release(t: *mut c_void);
-    pub fn dfx_simulate(
-        e: *mut c_void,
-        o: *const SimulateOptions,
-        out: Out,
-        err: *mut DfxError,
-    ) -> i32;
-    pub fn dfx_trainer_create(e: *mut c_void, config: Text, out: Out, err: *mut DfxError) -> i32;
-    pub fn dfx_trainer_release(t: *mut c_void);
-    pub fn dfx_trainer_step(t: *mut c_void, n: u32, out: *mut Training, err: *mut DfxError) -> i32;
-    pub fn dfx_trainer_measure(t: *mut c_void, out: *mut Training, err: *mut DfxError) -> i32;
-    pub fn dfx_trainer_metric(t: *mut c_void, name: Text, out: *mut f64, err: *mut DfxError)
-    -> i32;
-    pub fn dfx_trainer_checkpoint(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
-    pub fn dfx_trainer_resume(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
-    pub fn dfx_trainer_save(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
+/// Declares the functions, and holds the number of their arguments to what the library has: a linker would not.
+macro_rules! functions {
+    ($($file:ident $name:ident($($arg:ident: $ty:ty),*) $(-> $out:ty)?;)*) => {
+        unsafe extern "C" {
+            $(pub fn $name($($arg: $ty),*) $(-> $out)?;)*
+        }
+
+        fn arities() {
+            $(let _: unsafe extern "C" fn($(any!($arg)),*) $(-> $out)? = diffx::capi::$file::$name;)*
+        }
+    };
+}
+
+functions! {
+    version dfx_has_feature(name: Text) -> i32;
+    version dfx_extension(id: Text) -> *const c_void;
+    version dfx_status_name(status: i32) -> Text;
+    engine dfx_engine_create(o: *const EngineOptions, out: Out, err: *mut DfxError) -> i32;
+    engine dfx_engine_release(e: *mut c_void);
+    engine dfx_engine_pump(e: *mut c_void, us: u32) -> i32;
+    engine dfx_engine_memory(e: *mut c_void, used: *mut u64, peak: *mut u64, err: *mut DfxError) -> i32;
+    engine dfx_plugin_register(e: *mut c_void, p: *const c_void, err: *mut DfxError) -> i32;
+    engine dfx_plugin_load(e: *mut c_void, path: Text, sha: Text, err: *mut DfxError) -> i32;
+    engine dfx_factory_count(e: *mut c_void) -> u32;
+    engine dfx_factory_json(e: *mut c_void, i: u32, json: *mut Text, err: *mut DfxError) -> i32;
+    model dfx_model_open(e: *mut c_void, path: Text, config: Text, out: Out, err: *mut DfxError) -> i32;
+    model dfx_model_release(m: *mut c_void);
+    model dfx_model_json(m: *mut c_void, json: *mut Text, err: *mut DfxError) -> i32;
+    model dfx_pipeline_create(m: *mut c_void, config: Text, out: Out, err: *mut DfxError) -> i32;
+    model dfx_pipeline_release(p: *mut c_void);
+    model dfx_pipeline_plan(p: *mut c_void, o: *const JobOptions, bytes: *mut u64, err: *mut DfxError) -> i32;
+    model dfx_pipeline_eval(p: *mut c_void, o: *const EvalOptions, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_start(p: *mut c_void, o: *const JobOptions, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_resume(p: *mut c_void, path: Text, o: *const JobOptions, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_poll(j: *mut c_void, out: *mut Progress, err: *mut DfxError) -> i32;
+    job dfx_job_wait(j: *mut c_void, ns: u64, err: *mut DfxError) -> i32;
+    job dfx_job_cancel(j: *mut c_void);
+    job dfx_job_preview(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_save(j: *mut c_void, path: Text, err: *mut DfxError) -> i32;
+    job dfx_job_result(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_release(j: *mut c_void);
+    tensor dfx_tensor_create(e: *mut c_void, d: *const Desc, data: *const c_void, out: Out, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_wrap(e: *mut c_void, d: *const Desc, data: *mut c_void, free: Option<unsafe extern "C" fn(*mut c_void, *mut c_void)>, user: *mut c_void, out: Out, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_from_dlpack(e: *mut c_void, src: *mut c_void, stream: *mut c_void, out: Out, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_to_dlpack(t: *mut c_void, stream: *mut c_void, out: Out, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_map(t: *mut c_void, data: *mut *const c_void, bytes: *mut usize, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_desc(t: *mut c_void, out: *mut Desc, err: *mut DfxError) -> i32;
+    tensor dfx_tensor_retain(t: *mut c_void);
+    tensor dfx_tensor_release(t: *mut c_void);
+    engine dfx_simulate(e: *mut c_void, o: *const SimulateOptions, out: Out, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_create(e: *mut c_void, config: Text, o: *const TrainerOptions, out: Out, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_plan(e: *mut c_void, config: Text, o: *const TrainerOptions, bytes: *mut u64, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_release(t: *mut c_void);
+    trainer dfx_trainer_step(t: *mut c_void, n: u32, out: *mut Training, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_measure(t: *mut c_void, out: *mut Training, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_metric(t: *mut c_void, name: Text, out: *mut f64, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_checkpoint(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_metric_count(t: *mut c_void) -> u32;
+    trainer dfx_trainer_metric_name(t: *mut c_void, i: u32, name: *mut Text, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_resume(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
+    trainer dfx_trainer_save(t: *mut c_void, path: Text, err: *mut DfxError) -> i32;
 }

@@ -406,9 +406,13 @@ impl Host<'_> {
 
     unsafe fn save(&mut self) {
         let (job, err) = (self.pick(|h| h.job), self.err());
+        // never a path of the input: it would be written
         let out = match self.input.u8() {
             0..=249 => Some(files().out.clone()),
-            _ => self.text(&["", "/", "/nowhere/at/all", "/dev/null"]),
+            250 => Some(c"".into()),
+            251 => Some(c"/".into()),
+            252 => Some(c"/nowhere/at/all".into()),
+            _ => None,
         };
         let path = out.as_ref().map_or(null(), |p| p.as_ptr());
         // Safety: the job is alive.
@@ -560,18 +564,21 @@ impl Host<'_> {
             "{\"id\":\"ve\"}",
         ]);
         let times = [0.0, 0.5, 1.0, f64::from(self.input.u8()) * 10.0, f64::NAN];
+        let keep = [0, self.input.size(4) as u32, 2];
         let mut options = Padded::new(SimulateOptions {
             struct_size: self.struct_size(size_of::<SimulateOptions>()),
-            flags: u32::from(self.input.u8() & 1),
+            flags: u32::from(self.input.u8() & 3),
             seed: 1,
             first_sample: self.input.size(10),
             n_samples: self.input.size(10),
             n_times: self.input.size(4).min(5) as u32,
-            reserved: 0,
+            substeps: self.input.size(3) as u32,
             process: process.as_ref().map_or(null(), |p| p.as_ptr()),
             times: times.as_ptr(),
             x0: self.any_tensor(),
-            reserved_ptr: null(),
+            keep: if self.input.u8() < 200 { null() } else { keep.as_ptr() },
+            n_keep: self.input.size(2).min(3) as u32,
+            reserved: 0,
         });
         let (engine, err) = (self.any_engine(), self.err());
         let mut out = null_mut();
@@ -624,9 +631,29 @@ impl Host<'_> {
         );
         let (engine, err) = (self.any_engine(), self.err());
         let Ok(recipe) = CString::new(recipe) else { return };
+        let names = [c"x".as_ptr(), c"held_out.x".as_ptr(), null(), c"x".as_ptr()];
+        let tables = [self.any_tensor(), self.any_tensor(), null_mut(), self.any_tensor()];
+        let mut options = Padded::new(TrainerOptions {
+            struct_size: self.struct_size(size_of::<TrainerOptions>()),
+            flags: u32::from(self.input.u8() == 255),
+            n_tables: self.input.size(1).min(4) as u32,
+            reserved: 0,
+            table_names: names.as_ptr(),
+            tables: tables.as_ptr(),
+        });
+        let options = if self.input.u8() < 128 { null() } else { options.at() };
+        if self.input.u8() > 200 {
+            let mut bytes = 0;
+            // Safety: texts and lists live until the call returns.
+            let status =
+                unsafe { dfx_trainer_plan(engine, recipe.as_ptr(), options, &raw mut bytes, err) };
+            self.said(status);
+            return;
+        }
         let mut out = null_mut();
-        // Safety: the text lives until the call returns.
-        let status = unsafe { dfx_trainer_create(engine, recipe.as_ptr(), &raw mut out, err) };
+        // Safety: as above.
+        let status =
+            unsafe { dfx_trainer_create(engine, recipe.as_ptr(), options, &raw mut out, err) };
         if self.said(status) {
             // Safety: as said there.
             unsafe { Self::place(&mut self.trainer, out, dfx_trainer_release) };
@@ -642,6 +669,7 @@ impl Host<'_> {
             n_steps: 0,
             loss: 0.0,
             norm: 0.0,
+            rate: 0.0,
         });
         let (mut value, err) = (0.0, self.err());
         let path = files().out.as_ptr();
@@ -650,7 +678,15 @@ impl Host<'_> {
             match self.input.u8() % 7 {
                 0 | 1 => dfx_trainer_step(t, self.input.size(2) as u32, out.at_mut(), err),
                 2 => dfx_trainer_measure(t, out.at_mut(), err),
-                3 => dfx_trainer_metric(t, c"loss".as_ptr(), &raw mut value, err),
+                3 => {
+                    let mut name = null();
+                    let n = dfx_trainer_metric_count(t);
+                    let status = dfx_trainer_metric_name(t, n.wrapping_sub(1), &raw mut name, err);
+                    match status {
+                        0 => dfx_trainer_metric(t, name, &raw mut value, err),
+                        _ => status,
+                    }
+                }
                 4 => dfx_trainer_checkpoint(t, path, err),
                 5 => dfx_trainer_resume(t, path, err),
                 _ => dfx_trainer_save(t, path, err),
