@@ -267,8 +267,7 @@ fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [
                 let t = Try::new(d, [w[0][l], w[1][l], w[2][l]]);
                 (xs[l], vs[l], draws[l]) = (t.x, t.v, d * t.v);
                 // a shape below 1, NaN or infinite goes its own way
-                let plain = (own[l] >= 1.0) & (own[l] < f64::INFINITY);
-                doubt[l] = u64::from(!(t.sure & plain));
+                doubt[l] = u64::from(!(t.sure & plain(own[l])));
             }
             x[at..at + LANES].copy_from_slice(&xs);
             v[at..at + LANES].copy_from_slice(&vs);
@@ -294,8 +293,7 @@ fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [
                 holds[l] = u64::from(t.accepted(d[l], w[l]));
             }
             for l in 0..n {
-                let plain = shapes[at[l]] >= 1.0 && shapes[at[l]] < f64::INFINITY;
-                open.push(at[l], !plain || holds[l] == 0);
+                open.push(at[l], !plain(shapes[at[l]]) || holds[l] == 0);
             }
         }
         let rejected = std::mem::replace(&mut open.n, 0);
@@ -315,8 +313,7 @@ fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [
             }
             for l in 0..n {
                 let shape = shapes[at[l]];
-                let plain = shape >= 1.0 && shape < f64::INFINITY;
-                out[at[l]] = match plain && holds[l] != 0 {
+                out[at[l]] = match plain(shape) && holds[l] != 0 {
                     true => g[l],
                     false => stream.gamma_f64(e + at[l] as u64, shape).0,
                 };
@@ -327,6 +324,12 @@ fn gamma_with<W: Words>(stream: &Stream, first: u64, shapes: &[f64], out: &mut [
         }
         e += out.len() as u64;
     }
+}
+
+/// Whether a shape is neither below 1, where a draw has one factor more, nor a special case.
+#[inline(always)]
+fn plain(shape: f64) -> bool {
+    (shape >= 1.0) & shape.is_finite()
 }
 
 /// Places of a stretch whose draw is not settled.

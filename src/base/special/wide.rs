@@ -79,7 +79,9 @@ mod tests {
             let u = (f64::from(k.wrapping_mul(2_654_435_761)) + 0.5) * 2f64.powi(-32);
             worst = worst.max((ln(u) / u.ln() - 1.0).abs());
         }
-        for u in [f64::MIN_POSITIVE, 1e-300, 0.5, 0.707_106_7, 0.707_106_9, 1.5, 2.0, 1e300] {
+        let root = std::f64::consts::FRAC_1_SQRT_2;
+        let (below, above) = (root - 1e-9, root + 1e-9);
+        for u in [f64::MIN_POSITIVE, 1e-300, 0.5, below, root, above, 1.5, 2.0, 1e300] {
             worst = worst.max((ln(u) / u.ln() - 1.0).abs());
         }
         assert!(worst < 2.3e-16, "{worst:e}");
