@@ -87,8 +87,8 @@ fn an_exception_is_a_status() {
         ("memory", Status::NoMemory, "out of memory"),
         ("choice", Status::Unsupported, "chosen"),
         ("number", Status::Plugin, "unknown type"),
-        ("upwards", Status::Invalid, "does not lie below"),
-        ("partial", Status::Invalid, "knot 1 is NaN"),
+        ("upwards", Status::Plugin, "does not lie below"),
+        ("partial", Status::Plugin, "knot 1 is NaN"),
         ("offset", Status::Plugin, "want 1 to 0"),
     ] {
         let e = knots(case).expect_err(case);
