@@ -66,7 +66,7 @@ impl Date {
 }
 
 /// The `n` weekdays after a date, as text; none when it is no date.
-pub(in crate::command) fn dates_after(last: &str, n: usize) -> Vec<String> {
+pub(crate) fn dates_after(last: &str, n: usize) -> Vec<String> {
     let Some(mut date) = Date::parse(last) else { return Vec::new() };
     (0..n)
         .map(|_| {

@@ -5,5 +5,5 @@ mod date;
 mod fan;
 mod ticks;
 
-pub(super) use date::dates_after;
-pub(super) use fan::Fan;
+pub(crate) use date::dates_after;
+pub(crate) use fan::Fan;
