@@ -1,6 +1,10 @@
 //! The carried model on days it has never seen: how often the fan holds what happened, and how its forecasts score
 //! beside the bare process. `DIFFX_VIX_WINDOWS` and `DIFFX_VIX_SAMPLES` make it as thorough as `docs/vix.md` reports.
 
+#[path = "../examples/prices/score.rs"]
+#[allow(dead_code)]
+mod score;
+
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, State};
 use diffx::mem::Tensor;
 use diffx::train::data::{Dataset, Panel, Series, Split, windows};
@@ -106,18 +110,13 @@ fn held_out_days_fall_into_the_fan() {
                 let mut fan: Vec<f64> = (0..n_each).map(|s| f64::from(at(s))).collect();
                 fan.sort_by(f64::total_cmp);
                 let t = f64::from(t);
-                let quantile = |p: f64| {
-                    // the k-th of n samples is the k / (n + 1) point: so few samples would else look too narrow
-                    let x = (p * (n_each + 1) as f64 - 1.0).clamp(0.0, (n_each - 1) as f64);
-                    let (lo, hi) = (x.floor() as usize, x.ceil() as usize);
-                    fan[lo] + (fan[hi] - fan[lo]) * (x - x.floor())
-                };
+                let quantile = |p: f64| score::quantile(&fan, p);
                 for (b, (lo, hi)) in [(0.25, 0.75), (0.05, 0.95)].into_iter().enumerate() {
                     covered[k][b] += usize::from(quantile(lo) <= t && t <= quantile(hi));
                 }
                 let logs: Vec<f64> = fan.iter().map(|v| v.ln()).collect();
-                score[k] += crps(&fan, t);
-                log_score[k] += crps(&logs, t.ln());
+                score[k] += score::crps(&fan, t);
+                log_score[k] += score::crps(&logs, t.ln());
             }
         }
     }
@@ -139,13 +138,4 @@ fn held_out_days_fall_into_the_fan() {
     // else a few days of March 2020 decide alone.
     let [ours, bare] = log_score;
     assert!(ours < 1.2 * bare, "the network scores {ours} and the bare process {bare}");
-}
-
-/// Continuous ranked probability score of sorted samples: E|X - t| - E|X - X'| / 2.
-fn crps(sorted: &[f64], t: f64) -> f64 {
-    let n = sorted.len() as f64;
-    let miss = sorted.iter().map(|v| (v - t).abs()).sum::<f64>() / n;
-    let spread: f64 =
-        sorted.iter().enumerate().map(|(i, v)| (2.0 * i as f64 + 1.0 - n) * v).sum::<f64>();
-    miss - spread / (n * (n - 1.0)) // the unbiased form
 }

@@ -17,7 +17,7 @@ use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline
 use diffx::exec::Interrupt;
 use diffx::mem::Tensor;
 use diffx::train::Series;
-use diffx::train::data::{Dataset, Split, windows};
+use diffx::train::data::{Dataset, Panel, Split, windows};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -92,7 +92,7 @@ struct HeldOut {
 
 impl HeldOut {
     fn read(engine: &Arc<Engine>, path: &Path, column: &str) -> Result<Self> {
-        let series = Series::read(path, Some(column))?;
+        let series = Panel::from(Series::read(path, Some(column))?);
         let cut = windows(&series, DAYS, DAYS, DAYS, Some(SPLIT), Split::HeldOut)?;
         let data = cut.dataset(&series, engine.budget())?;
         let (mut past, mut truth, mut rows) = (Vec::new(), Vec::new(), Vec::new());
