@@ -61,7 +61,7 @@ fn run(args: Vec<String>) -> Result<()> {
     for (name, file, column) in SERIES {
         let path = Path::new(data).join(file);
         let test = HeldOut::read(&engine, &path, column)?;
-        let mut columns = vec![Column::of("what happened", &test, None, 0.0)];
+        let mut columns = vec![Column::of("what happened", &test, None)];
         for (label, process) in PROCESSES {
             let began = Instant::now();
             let model =
@@ -70,12 +70,12 @@ fn run(args: Vec<String>) -> Result<()> {
             let seconds = began.elapsed().as_secs_f64();
             let fans = sample(&engine, &test, &model, scenarios)?;
             picture(name, label, &test, &fans, scenarios, Path::new(out))?;
-            columns.push(Column::of(label, &test, Some((&fans, scenarios)), seconds));
+            columns.push(Column::of(label, &test, Some((&fans, scenarios))));
             eprintln!("{name} {label}: trained in {seconds:.0} s");
         }
         for (label, process) in [("bare GBM", "gbm"), ("bare CIR", "cir")] {
             let fans = bare(&engine, &test, Path::new(out), file, process, scenarios)?;
-            columns.push(Column::of(label, &test, Some((&fans, scenarios)), 0.0));
+            columns.push(Column::of(label, &test, Some((&fans, scenarios))));
         }
         println!("## {name}: {} windows of {DAYS} days from {SPLIT} on\n", test.truth.len());
         println!("{}", table(&columns));
@@ -202,7 +202,7 @@ struct Column {
 }
 
 impl Column {
-    fn of(label: &str, test: &HeldOut, fans: Option<(&[f64], usize)>, seconds: f64) -> Self {
+    fn of(label: &str, test: &HeldOut, fans: Option<(&[f64], usize)>) -> Self {
         // paths with the level they start from
         let paths: Vec<(f64, &[f64])> = match fans {
             None => test.truth.iter().enumerate().map(|(w, p)| (test.last(w), &p[..])).collect(),
@@ -240,7 +240,6 @@ impl Column {
         cells.push(("log score of the fan", shown(log_score, 3)));
         cells.push(("25-75 % band holds, %", shown(100.0 * inner, 1)));
         cells.push(("5-95 % band holds, %", shown(100.0 * outer, 1)));
-        cells.push(("training, s", shown(if seconds > 0.0 { seconds } else { f64::NAN }, 0)));
         Self { label: label.to_owned(), cells }
     }
 }
@@ -302,6 +301,7 @@ fn picture(
         truth: &test.truth[w],
         ..chart::Fan::default()
     };
-    let file: PathBuf = out.join(format!("{name}-{}.png", label.replace(' ', "-")).to_lowercase());
+    let label = label.replace(' ', "-").replace(['(', ')'], "");
+    let file: PathBuf = out.join(format!("{name}-{label}.png").to_lowercase());
     std::fs::write(&file, fan.png()?).or_else(|e| bail!(Io, "{}: {e}", file.display()))
 }
