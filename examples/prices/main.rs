@@ -16,6 +16,7 @@ use diffx::engine::trainer::Trainer;
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting, State};
 use diffx::exec::Interrupt;
 use diffx::mem::Tensor;
+use diffx::sample::Scheme;
 use diffx::train::Series;
 use diffx::train::data::{Dataset, Panel, Split, windows};
 use serde_json::json;
@@ -188,6 +189,8 @@ fn bare(
         x0: &x0,
         per_sample: true,
         times: &times,
+        keep: &[],
+        scheme: Scheme::Exact,
         n_samples: n,
         seed: 6,
         first_sample: 0,
