@@ -91,7 +91,11 @@ fn sampled(model: &Arc<OpenModel>, config: &Value) -> Result<()> {
     let pipeline = Pipeline::new(model, &config.to_string())?;
     let options = JobOptions { n_samples: 4, ..JobOptions::default() };
     let job = Job::start(&pipeline, options)?;
-    assert!(job.wait(Duration::from_secs(600)));
+    // an adaptive sampler of a hopeless tolerance goes on for long; a host stops it
+    if !job.wait(Duration::from_secs(2)) {
+        job.cancel();
+        assert!(job.wait(Duration::from_secs(600)), "a job that does not stop");
+    }
     job.result("x").map(drop)
 }
 

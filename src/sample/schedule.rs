@@ -15,8 +15,8 @@ pub enum Scheme {
     Euler { substeps: u32 },
 }
 
-/// Most pieces of one interval.
-const MOST_PIECES: u32 = 1 << 20;
+/// Most pieces of one interval: a call that cannot be stopped must end in sensible time.
+const MOST_PIECES: u32 = 1 << 12;
 
 /// Times asked of a plugin at once.
 const AT_ONCE: usize = 4096;
