@@ -4,7 +4,7 @@
  *   lambda_i = 0 for a share of the i, Gamma(2, scale 10) for the others        (not seen by the estimator)
  *   X_i ~ noncentral chi-square with 7 degrees of freedom and noncentrality lambda_i = BESQ(7) from lambda_i at time 1
  *
- * usage: empirical_bayes SHARE_OF_ZEROS PARAMETERS STEPS SCRATCH_PREFIX */
+ * usage: empirical_bayes SHARE_OF_ZEROS PARAMETERS STEPS MODEL_FILE */
 #include "diffx.h"
 
 #include <math.h>
@@ -60,34 +60,32 @@ static void paths(dfx_engine *e, const char *process, double time, uint64_t seed
     dfx_tensor_release(x0);
 }
 
-/* The training data: one column, all of it trained on. */
-static void write_csv(const char *path, const double *x, size_t n)
-{
-    size_t i;
-    FILE *f = fopen(path, "w");
-    if (!f) {
-        fprintf(stderr, "cannot write %s\n", path);
-        exit(1);
-    }
-    fputs("x\n", f);
-    for (i = 0; i < n; i++) fprintf(f, "%.9g\n", x[i]);
-    fclose(f);
-}
-
 /* Learns D(r) = E[√lambda R(r √lambda) | r] from X alone and writes the model. */
-static void learn(dfx_engine *e, const char *csv, const char *model, unsigned steps)
+static void learn(dfx_engine *e, const double *data, size_t n, const char *model, unsigned steps)
 {
     dfx_error err = DFX_ERROR_INIT;
     dfx_training at = DFX_TRAINING_INIT;
+    dfx_trainer_options opt = DFX_TRAINER_OPTIONS_INIT;
+    dfx_desc d = { DFX_F64, 2, { 0 } };
+    dfx_tensor *x = NULL;
+    const dfx_tensor *tables[1];
+    const char *names[] = { "x" };
     dfx_trainer *t = NULL;
-    char recipe[2048];
+    char recipe[1024];
+    d.dims[0] = (int64_t)n;
+    d.dims[1] = 1;
+    check(dfx_tensor_create(e, &d, data, &x, &err), &err, "data");
+    tables[0] = x;
+    opt.n_tables = 1;
+    opt.table_names = names;
+    opt.tables = tables;
     sprintf(recipe,
-            "{\"data\":{\"path\":\"%s\",\"column\":\"x\",\"window\":1},"
-            "\"model\":\"mlp:{\\\"width\\\":64,\\\"depth\\\":2}\","
+            "{\"model\":\"mlp:{\\\"width\\\":64,\\\"depth\\\":2}\","
             "\"process\":\"besq:{\\\"delta\\\":7}\",\"objective\":\"ism:{\\\"sigma\\\":1}\","
             "\"steps\":%u,\"batch\":1024,\"rate\":0.003,\"ema\":0.998,\"seed\":1}",
-            csv, steps);
-    check(dfx_trainer_create(e, recipe, &t, &err), &err, "trainer");
+            steps);
+    check(dfx_trainer_create(e, recipe, &opt, &t, &err), &err, "trainer");
+    dfx_tensor_release(x);
     do {
         check(dfx_trainer_step(t, steps < 10 ? 1 : steps / 10, &at, &err), &err, "step");
         printf("step %5lu  loss %.4f\n", (unsigned long)at.step, at.loss);
@@ -144,18 +142,15 @@ int main(int argc, char **argv)
     dfx_error err = DFX_ERROR_INIT;
     dfx_engine *e = NULL;
     double zeros, *lambda, *x, *r, *d, *slope, risk = 0, naive = 0, positive = 0;
-    char csv[700], model[700];
     size_t n, i;
     unsigned steps;
-    if (argc != 5 || strlen(argv[4]) > 600) {
-        fprintf(stderr, "usage: %s SHARE_OF_ZEROS PARAMETERS STEPS SCRATCH_PREFIX\n", argv[0]);
+    if (argc != 5) {
+        fprintf(stderr, "usage: %s SHARE_OF_ZEROS PARAMETERS STEPS MODEL_FILE\n", argv[0]);
         return 2;
     }
     zeros = atof(argv[1]);
     n = (size_t)atol(argv[2]);
     steps = (unsigned)atol(argv[3]);
-    sprintf(csv, "%s.csv", argv[4]);
-    sprintf(model, "%s.safetensors", argv[4]);
     check(dfx_engine_create(NULL, &e, &err), &err, "engine");
 
     /* chi-square with 4 degrees of freedom times 5 is Gamma(2, scale 10): BESQ(4) from (nearly) 0 at time 5 */
@@ -166,10 +161,9 @@ int main(int argc, char **argv)
         if ((double)(i % 100) < 100.0 * zeros) lambda[i] = 1e-300;
     paths(e, "besq:{\"delta\":7}", 1.0, NOISE_SEED, lambda, x, n);
 
-    write_csv(csv, x, n);
-    learn(e, csv, model, steps);
+    learn(e, x, n, argv[4], steps);
     for (i = 0; i < n; i++) r[i] = sqrt(x[i]);
-    denoise(e, model, r, d, slope, n);
+    denoise(e, argv[4], r, d, slope, n);
 
     for (i = 0; i < n; i++) {
         /* second-order Tweedie at sigma = 1: E[lambda | r] = D² + dD/dr + (delta - 1) D/r */
