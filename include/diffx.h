@@ -431,7 +431,7 @@ typedef struct dfx_training {
     uint32_t reserved;
     uint64_t step;                       /* steps done ...                                   */
     uint64_t n_steps;                    /* ... of so many                                   */
-    double   loss;                       /* of the last step                                 */
+    double   loss;                       /* of the last step; NaN where none was made yet    */
     double   norm;                       /* of its gradient, before clipping                 */
     double   rate;                       /* learning rate of the last step                   */
 } dfx_training;

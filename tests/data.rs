@@ -213,6 +213,26 @@ fn series_side_by_side_and_as_returns() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// The end of one column and the start of the next are no neighbours in time.
+#[test]
+fn columns_of_two_levels_have_no_jump_between_them() {
+    let path = scratch("levels").join("levels.csv");
+    let line = |i: u32| {
+        let day = format!("{}-{:02}-{:02}", 2000 + i / 336, i % 336 / 28 + 1, i % 28 + 1);
+        let move_ = (f64::from(i) * 0.7).sin() * 0.01;
+        format!("{day},{},{}\n", 10.0 * move_.exp(), 1000.0 * move_.exp())
+    };
+    let rows: String = (0..600).map(line).collect();
+    std::fs::write(&path, format!("date,low,high\n{rows}")).unwrap();
+    let data = json!({"path": path, "column": ["low", "high"], "window": 4, "history": 3});
+    let model = json!({"id": "temporal", "config": {"width": 8, "depth": 1, "heads": 2}});
+    let recipe = recipe(json!({"data": data, "model": model, "process": "gbm"}));
+    let trainer = Trainer::new(&engine(), recipe).unwrap();
+    let fitted = &trainer.manifest().components[0].process.config;
+    // ln 100 between two of 1200 values would make it 0.13
+    assert!(fitted.get("sigma").and_then(|s| s.as_f64()).is_none_or(|s| s < 0.05), "{fitted:?}");
+}
+
 #[test]
 fn real_pictures_with_the_labels_of_their_folders() {
     let shared = std::env::var_os("DIFFX_SHARED")

@@ -9,8 +9,8 @@ use diffx::engine::strict;
 use diffx::engine::trainer::Trainer;
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
 use diffx::exec::Interrupt;
-use diffx::mem::Tensor;
 use diffx::mem::arena::HostAllocator;
+use diffx::mem::{Budget, Tensor};
 use diffx::sample::{Advance, Request};
 use diffx::weights::SafeTensors;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -454,4 +454,20 @@ fn a_config_takes_what_is_ours_and_no_more() {
         assert_eq!(e.status, Status::Format, "{e}");
     }
     std::fs::remove_file(path).unwrap();
+}
+
+/// Bytes that find no room are not charged, also when another thread gives some back at that moment.
+#[test]
+fn the_cap_holds_between_threads() {
+    let budget = Budget::new(1000, None);
+    std::thread::scope(|s| {
+        for _ in 0..4 {
+            s.spawn(|| {
+                let desc = Desc::new(DType::F32, &[100]).unwrap();
+                (0..50_000).for_each(|_| drop(Tensor::new(desc, &budget)));
+            });
+        }
+    });
+    assert_eq!(budget.used(), 0);
+    assert!(budget.peak() > 0 && budget.peak() <= 1000, "{}", budget.peak());
 }

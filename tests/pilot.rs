@@ -111,3 +111,18 @@ fn holds_for_its_settings_only() {
     }
     std::fs::remove_file(path).unwrap();
 }
+
+/// The description that is written is the model's: weights lent by another file do not belong to it.
+#[test]
+fn a_model_is_saved_with_its_own_weights_only() {
+    let (own, lent, out) =
+        (file("own.safetensors"), file("lent.safetensors"), model::temporary("o"));
+    let e = model::engine(1);
+    let config = format!("{{\"networks\":{{\"base\":{{\"model\":{lent:?}}}}}}}");
+    let mixed = pipeline(&e, &own, &config).save_model(&out).unwrap_err();
+    assert_eq!(mixed.status, Status::Unsupported);
+    assert!(mixed.message.contains("network base"), "{mixed}");
+    assert!(!out.exists());
+    pipeline(&e, &own, "{}").save_model(&out).unwrap();
+    [own, lent, out].iter().for_each(|f| std::fs::remove_file(f).unwrap());
+}

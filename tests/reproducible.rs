@@ -172,6 +172,19 @@ fn cancelled_and_failed_jobs_say_so() {
         Job::start(&pipeline, options(u64::MAX - 5, 10)).err().unwrap().status,
         Status::Invalid
     );
+    let x0 = Tensor::from_f64(&[1], &[1.0], pipeline.engine.budget()).unwrap();
+    let paths = Paths {
+        process: &Setting::of("gbm"),
+        x0: &x0,
+        per_sample: false,
+        times: &[1.0],
+        keep: &[],
+        scheme: Scheme::Exact,
+        n_samples: 10,
+        seed: 0,
+        first_sample: u64::MAX - 5,
+    };
+    assert_eq!(pipeline.engine.simulate(&paths).err().unwrap().status, Status::Invalid);
     // the engine goes on
     let small = Job::start(&pipeline, JobOptions { n_steps: 3, ..options(0, 2) }).unwrap();
     assert!(small.wait(FOREVER));

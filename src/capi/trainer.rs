@@ -107,7 +107,14 @@ pub unsafe extern "C" fn dfx_trainer_step(
         }
         let said = last.as_ref();
         // Safety: the contract of the header.
-        unsafe { tell(result, trainer, said.map_or(0.0, |r| r.loss), said.map_or(0.0, |r| r.norm)) }
+        unsafe {
+            tell(
+                result,
+                trainer,
+                said.map_or(f64::NAN, |r| r.loss),
+                said.map_or(f64::NAN, |r| r.norm),
+            )
+        }
     })
 }
 
@@ -199,8 +206,11 @@ pub unsafe extern "C" fn dfx_trainer_resume(
     file: *const c_char,
     err: *mut CError,
 ) -> i32 {
-    // Safety: the contract of the header.
-    with(t, err, |trainer, _| trainer.resume(&unsafe { path(file, "path") }?))
+    with(t, err, |trainer, last| {
+        *last = None; // of steps that are not this training's any more
+        // Safety: the contract of the header.
+        trainer.resume(&unsafe { path(file, "path") }?)
+    })
 }
 
 /// # Safety

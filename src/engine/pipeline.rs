@@ -43,6 +43,8 @@ pub struct Pipeline {
     steps: u32,
     batch: Option<usize>,
     sources: Vec<Source>,
+    /// What `described` describes; a config may lend other files' weights to all of its slots.
+    model: Arc<OpenModel>,
     /// All settings with full ids, as one line.
     settings: String,
     /// The model's description with the settings of this pipeline for defaults.
@@ -200,6 +202,7 @@ impl Pipeline {
             steps: config.steps.or(model.manifest.steps).unwrap_or(STEPS),
             batch: config.batch,
             sources,
+            model: Arc::clone(model),
             settings: settings.to_string(),
             described,
             pilot: Mutex::new(pilot.map(Arc::new)),
@@ -314,13 +317,10 @@ impl Pipeline {
         }
         let mut manifest = self.described.clone();
         manifest.pilot = lock(&self.pilot).as_deref().cloned();
-        let Some(base) = self.sources.first() else {
-            bail!(Internal, "a pipeline without a model")
-        };
-        if let Some(s) = self.sources.iter().find(|s| !Arc::ptr_eq(&s.model, &base.model)) {
+        if let Some(s) = self.sources.iter().find(|s| !Arc::ptr_eq(&s.model, &self.model)) {
             bail!(Unsupported, "network {} comes from another file than the model", s.slot);
         }
-        base.model.write(path, &manifest)
+        self.model.write(path, &manifest)
     }
 
     /// Rows of a batch for so many samples, in whole groups.

@@ -35,7 +35,10 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
     let mut model = engine.resolve(Kind::Model, &recipe.model)?;
     complete::sizes(engine, &mut model, &tables)?;
     let info = engine.model(&model)?.info()?;
-    let ordered = info.components.len() == 1 && !series.is_empty();
+    // several columns stand one after another in `series`: no neighbours in time across their seams
+    let one_column = |name: &str| tables.get(name).is_some_and(|t| t.dims().len() == 2);
+    let ordered =
+        !series.is_empty() && matches!(&info.components[..], [only] if one_column(&only.name));
 
     let mut components = Vec::new();
     let mut processes = Vec::new();

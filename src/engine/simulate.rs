@@ -2,6 +2,7 @@
 
 use super::{Engine, Setting};
 use crate::bail;
+use crate::base::philox::MAX_ELEM;
 use crate::base::{DType, Result};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
@@ -37,6 +38,15 @@ impl Engine {
         };
         if p.n_samples == 0 || p.n_samples > 1 << 32 {
             bail!(Invalid, "{} samples, want 1 to 2^32", p.n_samples);
+        }
+        let width = dims.iter().product::<usize>().max(1) as u64;
+        let last = p.first_sample.checked_add(p.n_samples as u64);
+        if last.and_then(|l| l.checked_mul(width)).is_none_or(|elements| elements > MAX_ELEM) {
+            bail!(
+                Invalid,
+                "samples from {} on exceed the address space of the generator: id x {width} elements, want below 2^56",
+                p.first_sample
+            );
         }
         let dtype = p.x0.desc().dtype;
         if !matches!(dtype, DType::F32 | DType::F64) {

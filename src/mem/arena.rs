@@ -80,24 +80,27 @@ impl Budget {
 
     /// Whether `bytes` more would fit; the error names what they are for.
     pub fn check(&self, bytes: u64, what: &str) -> Result<()> {
-        let used = self.used();
-        if self.cap != 0 && used.saturating_add(bytes) > self.cap {
+        self.fits(self.used(), bytes, what).map(drop)
+    }
+
+    /// What would be in use with `bytes` more.
+    fn fits(&self, used: u64, bytes: u64, what: &str) -> Result<u64> {
+        let after = used.saturating_add(bytes);
+        if self.cap != 0 && after > self.cap {
             bail!(
                 NoMemory,
                 "{what} needs {bytes} bytes, {used} of the cap of {} bytes are in use",
                 self.cap
             );
         }
-        Ok(())
+        Ok(after)
     }
 
     fn take(&self, bytes: u64, what: &str) -> Result<()> {
         let mut used = self.used.load(Ordering::Relaxed);
         loop {
-            let after = used.saturating_add(bytes);
-            if self.cap != 0 && after > self.cap {
-                return self.check(bytes, what);
-            }
+            // of this reading: another may find room that was given back since, and nothing would be charged
+            let after = self.fits(used, bytes, what)?;
             match self.used.compare_exchange_weak(used, after, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => {

@@ -82,6 +82,7 @@ fn worst(id: &str, config: &Value, x0: f64, time: f64, law: Law) -> f64 {
         let scores = law.scores(&paths[0]);
         let text: Vec<String> = scores.iter().map(|z| format!("{z:.2}")).collect();
         println!("draws {id} {config} seed {seed}: z {}", text.join(" "));
+        assert!(paths[0].iter().all(|x| *x >= 0.0 && x.is_finite()), "{id} {config}: no number");
         worst = scores.iter().fold(worst, |w, z| w.max(z.abs()));
     }
     worst

@@ -188,9 +188,11 @@ pub(crate) fn refusal(id: &str, config: &Value) -> String {
 /// Largest distance between the empirical distribution and `cdf`.
 pub(crate) fn distance(mut samples: Vec<f64>, cdf: impl Fn(f64) -> f64) -> f64 {
     samples.sort_unstable_by(f64::total_cmp);
+    assert!(samples.iter().all(|x| x.is_finite()), "a sample is no number");
     let n = samples.len() as f64;
     let gap = |(i, x): (usize, &f64)| {
         let p = cdf(*x);
+        assert!((0.0..=1.0 + 1e-9).contains(&p), "the distribution function is {p} at {x}");
         (p - i as f64 / n).abs().max((p - (i + 1) as f64 / n).abs())
     };
     samples.iter().enumerate().map(gap).fold(0.0, f64::max)
