@@ -84,21 +84,30 @@ fn a_run_killed_at_random_ends_in_the_same_bytes() {
         state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (state >> 40) as f64 / f64::from(1 << 24)
     };
-    let (mut resumed, mut inside, mut late) = (0, 0, 0);
-    for k in 0..KILLS {
+    // moments within the life of a run, which is not as long twice: too late, and the next try comes sooner
+    let (mut resumed, mut inside, mut late, mut kills) = (0, 0, 0, 0);
+    let mut life = whole;
+    while kills < KILLS {
+        assert!(late < 20 * KILLS, "{late} kills came too late");
         clean(&dir);
         let mut child = small(&dir, STEPS, &["--resume"]).spawn().unwrap();
-        std::thread::sleep(whole.mul_f64(share()));
+        std::thread::sleep(life.mul_f64(share()));
         let over = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
-        late += u32::from(over);
+        if over {
+            late += 1;
+            life = life.mul_f64(0.9);
+            continue;
+        }
+        kills += 1;
+        life = life.mul_f64(1.02);
         inside += u32::from(count(&dir, ".tmp") > 0);
         resumed += u32::from(dir.join("model.checkpoint.safetensors").exists());
         done(&small(&dir, STEPS, &["--resume"]).output().unwrap());
         let got = results(&dir);
-        assert!(got.0 == want.0, "kill {k}: another model");
-        assert_eq!(got.1, want.1, "kill {k}: other metrics");
+        assert!(got.0 == want.0, "kill {kills}: another model");
+        assert_eq!(got.1, want.1, "kill {kills}: other metrics");
     }
     println!(
         "{KILLS} kills within {whole:.2?}: {resumed} left a checkpoint, {inside} hit a save, {late} came too late"
