@@ -84,11 +84,11 @@ fn run(args: Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The held-out windows that do not overlap: their past and what came.
+/// The held-out windows that do not overlap: their past, what came, and the pasts as a model takes them.
 struct HeldOut {
     past: Vec<Vec<f64>>,
     truth: Vec<Vec<f64>>,
-    budget_rows: Vec<f32>,
+    histories: Vec<f32>,
 }
 
 impl HeldOut {
@@ -103,7 +103,7 @@ impl HeldOut {
             past.push(history.iter().map(|v| f64::from(*v)).collect());
             truth.push(Dataset::row(&data.x[0], i)?.iter().map(|v| f64::from(*v)).collect());
         }
-        Ok(Self { past, truth, budget_rows: rows })
+        Ok(Self { past, truth, histories: rows })
     }
 
     fn last(&self, window: usize) -> f64 {
@@ -112,7 +112,7 @@ impl HeldOut {
 
     /// Every window's past, once per scenario.
     fn repeated(&self, scenarios: usize) -> Vec<f32> {
-        let each = self.budget_rows.chunks(DAYS);
+        let each = self.histories.chunks(DAYS);
         each.flat_map(|row| row.iter().copied().cycle().take(DAYS * scenarios)).collect()
     }
 }
