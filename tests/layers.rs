@@ -152,13 +152,27 @@ fn plugins_know_only_the_sdk() {
     }
     for entry in fs::read_dir(root().join("plugins")).unwrap().map_while(Result::ok) {
         let Ok(manifest) = fs::read_to_string(entry.path().join("Cargo.toml")) else { continue };
+        let is_sdk = entry.file_name() == "sdk";
         for line in manifest.lines().filter(|l| l.starts_with("diffx")) {
             assert!(
-                line.starts_with("diffx-plugin"),
+                line.starts_with("diffx-plugin") || (is_sdk && line.starts_with("diffx-event")),
                 "plugins/{} depends on {line}",
                 entry.file_name().to_string_lossy()
             );
         }
+    }
+}
+
+/// What the SDK and the command share: a leaf, which only they name.
+#[test]
+fn the_language_of_events_is_a_leaf() {
+    let manifest = fs::read_to_string(root().join("plugins/event/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("[dependencies]"), "plugins/event depends on something");
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for path in files {
+        let inside = path.starts_with(root().join("src/command"));
+        assert!(inside || !code(&path).contains("diffx_event"), "{}", path.display());
     }
 }
 

@@ -12,6 +12,7 @@ mod c;
 pub mod calls;
 pub mod csv;
 pub mod descriptor;
+pub mod event;
 pub mod graph;
 pub mod header;
 pub mod json;
@@ -36,7 +37,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls csv descriptor graph header json png saved }
+targets! { calls csv descriptor event graph header json png saved }
 
 /// What a fuzzer does before the first input: with `FUZZ_SEEDS=DIR` it writes seeds and dictionary there and ends.
 pub fn prepare(seeds: fn() -> Vec<Vec<u8>>, words: &[&str]) {

@@ -15,6 +15,7 @@ pub mod abi;
 mod builder;
 mod config;
 mod error;
+pub mod event;
 mod fit;
 mod grid;
 mod guidance;

@@ -1,0 +1,224 @@
+//! Events over decoded samples as nodes: the trees of `diffx-event` with a graph for their meaning. A row of the batch is
+//! a sample; an array keeps its axes after the batch, a number is `[batch]` or a scalar.
+
+use crate::abi;
+use crate::builder::Builder;
+use crate::error::{Error, Result};
+use crate::node::Node;
+use crate::op;
+use diffx_event::{Both, Compare, Cut, Map, Meaning, Pair, Reduce};
+
+pub use diffx_event::{Condition, Expression, Fault, Part, Tree};
+
+/// A text that names an event, read at `create` and resolved against the components of the pipeline while building.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event(Expression);
+
+impl Event {
+    /// Parses the value of the setting `key`.
+    pub fn parse(key: &str, text: &str) -> Result<Self> {
+        let parsed = Expression::parse(text);
+        parsed.map(Self).map_err(|fault| Error::invalid(format!("{key}, {fault}")))
+    }
+
+    pub fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    /// The condition for the components of the pipeline; they must be continuous where it reads them.
+    pub fn resolve(&self, b: Builder<'_>) -> Result<Condition> {
+        let views: Vec<_> = (0..b.components()).filter_map(|c| b.component(c)).collect();
+        let size = |d: &i64| usize::try_from(*d).unwrap_or(0);
+        let dims: Vec<Vec<usize>> =
+            views.iter().map(|v| v.shape.iter().map(size).collect()).collect();
+        let parts: Vec<Part<'_>> =
+            views.iter().zip(&dims).map(|(v, dims)| Part { name: v.name, dims }).collect();
+        let wrong = |fault: Fault| Error::invalid(format!("event, {fault}"));
+        let condition = self.0.event(&parts).map_err(wrong)?;
+        let mut reads = Vec::new();
+        condition.reads(&mut reads);
+        match reads.iter().filter_map(|c| views.get(*c)).find(|v| v.discrete) {
+            Some(v) => Err(Error::unsupported(format!("event: component {} is discrete", v.name))),
+            None => Ok(condition),
+        }
+    }
+}
+
+/// bool[batch]: whether each decoded sample is in the event. In f64 whatever the graph's type, as a host checks it.
+pub fn holds<'b>(b: Builder<'b>, event: &Condition, x: &[Node<'b>]) -> Node<'b> {
+    let x: Vec<Node<'b>> = x.iter().map(|x| x.cast(abi::F64)).collect();
+    let truth = event.truth(&Nodes { b, x: &x, coordinate: None });
+    rows(b, truth)
+}
+
+/// float[batch]: above 0 inside the event, below 0 outside, differentiable by the decoded sample.
+pub fn margin<'b>(b: Builder<'b>, event: &Condition, x: &[Node<'b>]) -> Node<'b> {
+    let value = event.margin(&Nodes { b, x, coordinate: None });
+    rows(b, value)
+}
+
+/// The same from the coordinates `w` of clean samples. Where a comparison only picks numbers (`max(x) >= 40`) its
+/// margin is taken in w, where noise is simplest: both sides under the increasing function that takes x to w.
+pub fn margin_in_w<'b>(
+    b: Builder<'b>,
+    event: &Condition,
+    w: &[Node<'b>],
+    clean: &[Node<'b>],
+) -> Node<'b> {
+    let decode = |(c, w): (usize, &Node<'b>)| b.process(c).decode(*w, clean[c]);
+    let x: Vec<Node<'b>> = w.iter().enumerate().map(decode).collect();
+    let value = event.margin(&Nodes { b, x: &x, coordinate: Some(w) });
+    rows(b, value)
+}
+
+/// A number of each row.
+fn rows<'b>(b: Builder<'b>, value: Node<'b>) -> Node<'b> {
+    match value.shape().len() {
+        0 => value.broadcast_to(&[b.batch()]), // an event that reads no component
+        _ => value,
+    }
+}
+
+struct Nodes<'n, 'b> {
+    b: Builder<'b>,
+    /// Decoded components.
+    x: &'n [Node<'b>],
+    /// The same in their coordinates.
+    coordinate: Option<&'n [Node<'b>]>,
+}
+
+impl<'b> Nodes<'_, 'b> {
+    /// A tree that picks numbers, or a constant above 0, in the coordinate of component `c`.
+    fn in_w(&self, tree: &Tree, c: usize, w: &[Node<'b>]) -> Option<Node<'b>> {
+        match tree {
+            Tree::Number(x) if *x > 0.0 => {
+                let shape = self.x.get(c)?.shape();
+                let one = vec![1; shape.len()];
+                let constant = self.b.process(c).encode(self.b.full(*x, &one));
+                Some(constant.reshape(&[]))
+            }
+            tree if tree.picks() == Some(c) => {
+                Some(tree.mean(&Nodes { b: self.b, x: w, coordinate: None }))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl<'b> Meaning for Nodes<'_, 'b> {
+    type Value = Node<'b>;
+    type Truth = Node<'b>;
+
+    fn number(&self, x: f64) -> Node<'b> {
+        self.b.scalar(x)
+    }
+
+    fn part(&self, index: usize) -> Node<'b> {
+        self.x.get(index).copied().unwrap_or_else(|| self.b.error_node())
+    }
+
+    fn cut(&self, of: Node<'b>, cut: &Cut) -> Node<'b> {
+        let batch = of.shape().first().copied().unwrap_or(0);
+        let with_batch = |first: i64, rest: &[usize]| -> Vec<i64> {
+            std::iter::once(first).chain(rest.iter().map(|n| *n as i64)).collect()
+        };
+        let (from, to) = (with_batch(0, &cut.from), with_batch(batch, &cut.to));
+        of.slice(&from, &to).reshape(&with_batch(batch, &cut.left()))
+    }
+
+    fn map(&self, f: Map, of: Node<'b>) -> Node<'b> {
+        match f {
+            Map::Negate => -of,
+            Map::Abs => of.abs(),
+            Map::Exp => of.exp(),
+            Map::Log => of.log(),
+            Map::Sqrt => of.sqrt(),
+            Map::Square => of.square(),
+        }
+    }
+
+    fn reduce(&self, f: Reduce, of: Node<'b>) -> Node<'b> {
+        let axes: Vec<i64> = (1..of.shape().len() as i64).collect();
+        if axes.is_empty() {
+            return of; // of one number
+        }
+        let code = match f {
+            Reduce::Sum => op::SUM,
+            Reduce::Mean => op::MEAN,
+            Reduce::Min => op::REDUCE_MIN,
+            Reduce::Max => op::REDUCE_MAX,
+        };
+        of.reduce(code, &axes, false)
+    }
+
+    fn pair(&self, f: Pair, a: Node<'b>, b: Node<'b>) -> Node<'b> {
+        let (a, b) = beside(a, b);
+        match f {
+            Pair::Add => a + b,
+            Pair::Subtract => a - b,
+            Pair::Multiply => a * b,
+            Pair::Divide => a / b,
+            Pair::Min => a.min(b),
+            Pair::Max => a.max(b),
+        }
+    }
+
+    fn compare(&self, c: Compare, a: Node<'b>, b: Node<'b>) -> Node<'b> {
+        match c {
+            Compare::Less => a.less(b),
+            Compare::LessEq => a.less_eq(b),
+            Compare::Greater => a.greater(b),
+            Compare::GreaterEq => a.greater_eq(b),
+            Compare::Equal => a.equals(b),
+            Compare::Differs => a.differs(b),
+        }
+    }
+
+    fn both(&self, f: Both, a: Node<'b>, b: Node<'b>) -> Node<'b> {
+        match f {
+            Both::And => a & b,
+            Both::Or => a | b,
+        }
+    }
+
+    fn not(&self, of: Node<'b>) -> Node<'b> {
+        !of
+    }
+
+    fn sides(&self, a: &Tree, b: &Tree) -> (Node<'b>, Node<'b>) {
+        let plain = || (a.mean(self), b.mean(self));
+        let Some(w) = self.coordinate else { return plain() };
+        let (c, constant) = match (a.picks(), b.picks()) {
+            (Some(c), None) => (c, b),
+            (None, Some(c)) => (c, a),
+            _ => return plain(),
+        };
+        if !matches!(constant, Tree::Number(x) if *x > 0.0) {
+            return plain();
+        }
+        match (self.in_w(a, c, w), self.in_w(b, c, w)) {
+            (Some(a), Some(b)) => (a, b),
+            _ => plain(),
+        }
+    }
+}
+
+/// A number of each row stands beside arrays as `[batch, 1, ..]`.
+fn beside<'b>(a: Node<'b>, b: Node<'b>) -> (Node<'b>, Node<'b>) {
+    let column = |x: Node<'b>, like: Node<'b>| {
+        let (shape, rank) = (x.shape(), like.shape().len());
+        if shape.len() != 1 || rank <= 1 {
+            return x;
+        }
+        let mut dims = vec![1; rank];
+        dims[0] = shape[0];
+        x.reshape(&dims)
+    };
+    (column(a, b), column(b, a))
+}
+
+/// Gradients of a number of each row by nodes of the same rows: `[batch, ..]` each.
+pub fn slope<'b>(b: Builder<'b>, value: Node<'b>, by: &[Node<'b>]) -> Vec<Node<'b>> {
+    let ones = b.full(1.0, &value.shape());
+    b.grad(value, ones, by)
+}
