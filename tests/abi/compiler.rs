@@ -53,7 +53,7 @@ pub(crate) fn library(source: &Path, out: &Path, extra: &[&str]) -> Option<PathB
     let cpp = source.extension().is_some_and(|e| e == "cpp");
     let mut command = command(if cpp { Language::Cpp } else { Language::C })?;
     command.args(["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"]);
-    command.arg(if cpp { "-std=c++11" } else { "-std=c99" });
+    command.arg(if cpp { "-std=c++17" } else { "-std=c99" });
     command.args(extra).arg("-I").arg(include()).arg(source).arg("-o").arg(out);
     command.args(["-lm", "-lpthread"]);
     run(&mut command);

@@ -1,0 +1,106 @@
+//! One installed tree for all tests: packed by `make dist`, unpacked elsewhere. And the tools of this machine.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+pub(crate) fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+pub(crate) fn scratch() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("install")
+}
+
+/// Whether a program is here; said out loud where it is not.
+pub(crate) fn has(program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success());
+    if !found {
+        println!("skipped: {program} is not installed");
+    }
+    found
+}
+
+/// The first of these that is here.
+pub(crate) fn compilers(candidates: &[&'static str]) -> Vec<&'static str> {
+    candidates.iter().copied().filter(|c| has(c)).collect()
+}
+
+/// Runs a command that must succeed and returns what it printed.
+pub(crate) fn run(command: &mut Command) -> String {
+    let out = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let (said, err) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{command:?}\n{said}{err}");
+    said.into_owned()
+}
+
+/// The folder of libdiffx.a and the command of this build, and the name of its profile.
+fn built() -> Option<(PathBuf, String)> {
+    let exe = std::env::current_exe().ok()?;
+    let folder =
+        exe.ancestors().find(|p| p.join("libdiffx.a").is_file() && p.join("diffx").is_file());
+    let Some(folder) = folder else {
+        println!("skipped: no libdiffx.a and diffx beside this test");
+        return None;
+    };
+    let name = folder.file_name()?.to_str()?;
+    Some((folder.to_owned(), if name == "debug" { "dev".into() } else { name.into() }))
+}
+
+/// `make` with these words, over what is built already.
+pub(crate) fn make(words: &[String]) -> Option<String> {
+    if !has("make") || !has("cc") {
+        return None;
+    }
+    let (built, profile) = built()?;
+    static PLUGIN: OnceLock<()> = OnceLock::new();
+    PLUGIN.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.current_dir(root()).args(["rustc", "--offline", "--package", "diffx-grids", "--lib"]);
+        cargo.args(["--features", "export", "--crate-type", "cdylib", "--profile", &profile]);
+        run(cargo.arg("--target-dir").arg(built.parent().unwrap()));
+    });
+    let mut make = Command::new("make");
+    make.current_dir(root()).arg("PLUGINS=grids").arg(format!("BUILT={}", built.display()));
+    make.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("DESTDIR").env_remove("PREFIX");
+    Some(run(make.args(words)))
+}
+
+/// The unpacked tarball, at a place it was not made for.
+pub(crate) fn tree() -> Option<&'static Path> {
+    static TREE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    TREE.get_or_init(|| {
+        let dist = scratch().join("dist");
+        let _ = std::fs::remove_dir_all(scratch());
+        std::fs::create_dir_all(&dist).unwrap();
+        let out = format!("OUT={}", scratch().join("package").display());
+        let said = make(&[
+            "dist".into(),
+            format!("DIST={}", dist.display()),
+            out,
+            "PACKER=gzip -1n".into(),
+        ])?;
+        println!("{said}");
+        let is_tarball = |p: &PathBuf| p.extension().is_some_and(|e| e == "gz");
+        let names = std::fs::read_dir(&dist).unwrap().map_while(Result::ok).map(|e| e.path());
+        let tarball = names.into_iter().find(is_tarball).expect("make dist makes a tarball");
+        let moved = scratch().join("moved here");
+        std::fs::create_dir_all(&moved).unwrap();
+        run(Command::new("tar").arg("-xzf").arg(&tarball).arg("-C").arg(&moved));
+        let top = std::fs::read_dir(&moved).unwrap().map_while(Result::ok).next();
+        Some(top.expect("the tarball has a folder").path())
+    })
+    .as_deref()
+}
+
+/// A name for a program of a test.
+pub(crate) fn program(name: &str) -> PathBuf {
+    let dir = scratch().join("programs");
+    std::fs::create_dir_all(&dir).unwrap();
+    dir.join(name)
+}
+
+/// What every hello prints.
+pub(crate) fn hello(program: &Path, tree: &Path) -> String {
+    run(Command::new(program).env("LD_LIBRARY_PATH", tree.join("lib")))
+}
