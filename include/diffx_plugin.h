@@ -604,7 +604,8 @@ typedef struct dfx_process_api {
     /* discrete: tokens i32; t, s in [0, 1] are shaped                                                  */
     dfx_process_fn loss_weight;          /* (t) -> (weight of the cross entropy)                        */
     dfx_process_fn posterior;            /* (z, logits, t, s) -> (logits of the token at s)             */
-    /* A discrete process uses perturb as (x0, t) -> (z, 1 where corrupted) and prior as (t) -> (z).    */
+    /* A discrete process uses perturb as (x0, t) -> (z, 1 where corrupted), prior as (t) -> (z) and    */
+    /* to_score as (z, logits, t) -> (log p_t(y)/p_t(z) of each class y, the other tokens as they are). */
     /* continuous, in the data itself and natural time: dX = drift dt + diffusion dW, for Euler paths   */
     dfx_process_fn sde;                  /* (x, t) -> (drift, diffusion): like x, or scalar; x >= 0 if positive */
     /* Host arithmetic: settings that a trainer takes from the data where the user left them open. */

@@ -59,7 +59,9 @@ fn every_factory_is_made_without_a_config() {
     for id in ["null", "mlp", "temporal"] {
         assert!(!r.model(id, &Value::Null).unwrap().info().unwrap().components.is_empty());
     }
-    for id in ["ve", "vp", "sub_vp", "flow", "ou", "pfgmpp", "gbm", "besq", "cir", "mask"] {
+    for id in
+        ["ve", "vp", "sub_vp", "flow", "ou", "pfgmpp", "gbm", "besq", "cir", "mask", "uniform"]
+    {
         let info = r.process(id, &Value::Null).unwrap().info(&Stats::default()).unwrap();
         assert!(info.sigma_min > 0.0 && info.sigma_max >= 1.0, "{id}");
     }
@@ -71,7 +73,9 @@ fn every_factory_is_made_without_a_config() {
         assert_eq!((knots.len(), knots[0], knots[5]), (6, 4.0, 0.0), "{id}");
     }
     r.guidance("cfg", &Value::Null).unwrap();
-    r.objective("dsm", &Value::Null).unwrap();
+    for id in ["dsm", "elbo", "ism"] {
+        r.objective(id, &json!({})).unwrap();
+    }
     let e = r.process("besq", &json!({"delta": -1})).err().unwrap();
     assert!(e.to_string().contains("delta is -1, want a number from 0 up"), "{e}");
 }

@@ -50,7 +50,16 @@ pub(crate) fn evaluate_of(
         float: DType::F64,
         weight_dtype: DType::F32,
     };
-    let mut build = Build::new(&parts, rows).unwrap();
+    evaluate_in(&parts, rows, describe)
+}
+
+/// The same in a pipeline of any parts. Results are f64.
+pub(crate) fn evaluate_in(
+    parts: &Parts,
+    rows: usize,
+    describe: impl FnOnce(&mut Formula<'_, '_>) -> Vec<NodeId>,
+) -> Vec<Vec<f64>> {
+    let mut build = Build::new(parts, rows).unwrap();
     let outputs = describe(&mut Formula { b: &mut build });
     build.graph.check().unwrap();
     let mut session = SessionBuilder::new(Arc::new(Cpu::new(1)));
@@ -79,6 +88,18 @@ impl Formula<'_, '_> {
     pub(crate) fn values(&mut self, values: &[f64]) -> NodeId {
         let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
         self.b.graph.constant(Desc::new(DType::F64, &[values.len()]).unwrap(), &bytes)
+    }
+
+    /// A tensor of any shape.
+    pub(crate) fn tensor(&mut self, dims: &[usize], values: &[f64]) -> NodeId {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+        self.b.graph.constant(Desc::new(DType::F64, dims).unwrap(), &bytes)
+    }
+
+    /// i32 tokens.
+    pub(crate) fn tokens(&mut self, dims: &[usize], values: &[i32]) -> NodeId {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_ne_bytes()).collect();
+        self.b.graph.constant(Desc::new(DType::I32, dims).unwrap(), &bytes)
     }
 
     /// The same value in every row.

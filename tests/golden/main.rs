@@ -7,10 +7,14 @@ mod art;
 mod besq;
 mod bessel;
 mod cir;
+mod discrete;
 mod edm;
 mod gbm;
 mod graph;
+#[path = "../support/joint.rs"]
+mod joint;
 mod momentum;
+mod multimodal;
 #[path = "../laws/oracle.rs"]
 #[allow(dead_code)] // the starts and distributions are for runs
 mod oracle;
@@ -95,6 +99,16 @@ fn golden_pfgmpp() {
 }
 
 #[test]
+fn golden_discrete() {
+    all("discrete", 6, &discrete::check);
+}
+
+#[test]
+fn golden_multimodal() {
+    all("multimodal", 3, &multimodal::check);
+}
+
+#[test]
 fn golden_traj() {
     all("traj", 4, &traj::check);
 }
@@ -116,6 +130,8 @@ fn every_carried_row_is_of_a_process_that_is_read() {
         "pfgmpp",
         "cld",
         "vsmd",
+        "discrete",
+        "multimodal",
         "traj",
     ];
     let carried = Rows::carried().unwrap();

@@ -9,6 +9,7 @@
 //! D - x0 = t (u - (eps - x0)), so 1/t². Times of tokens are uniform in [1e-3, 1]. `cond_dropout` replaces the conditions of a row by their null values that often, for classifier-free
 //! guidance.
 
+use crate::level::{self, is_discrete};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Eval, FINITE, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE,
@@ -136,8 +137,7 @@ impl Objective for Dsm {
 impl Dsm {
     /// One level per row, shaped `[batch, 1, ..]` for data of the shape of `like`.
     fn level<'b>(&self, b: Builder<'b>, component: usize, like: Node<'b>) -> Node<'b> {
-        let mut shape = like.shape().to_vec();
-        shape.iter_mut().skip(1).for_each(|d| *d = 1);
+        let shape = level::shape(like);
         if is_discrete(b, component) {
             return b.uniform(&shape, purpose::LEVEL) * (1.0 - FIRST_TIME) + FIRST_TIME;
         }
@@ -163,16 +163,10 @@ impl Dsm {
         let drop = b.uniform(&[b.batch()], purpose::LEVEL).less(self.cond_dropout);
         let choose = |i| {
             let (value, null) = b.cond(i);
-            let mut shape = value.shape().to_vec();
-            shape.iter_mut().skip(1).for_each(|d| *d = 1);
-            drop.reshape(&shape).choose(null, value)
+            drop.reshape(&level::shape(value)).choose(null, value)
         };
         Some((0..b.conds()).map(choose).collect())
     }
-}
-
-fn is_discrete(b: Builder<'_>, component: usize) -> bool {
-    b.component(component).is_some_and(|c| c.discrete)
 }
 
 /// `-log p(x0)` per token.

@@ -6,6 +6,7 @@
 //! for every density q that vanishes at the ends of its range fast enough; for a squared Bessel process that means
 //! delta > 2. One number per sample: the divergence is exact. More: one probe v of ±1 per element, `v · (ds/dw v)`.
 
+use crate::level;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE, Result,
@@ -39,14 +40,14 @@ impl Objective for Ism {
         if n == 0 {
             return Err(Error::invalid("there are 0 components, want at least 1"));
         }
-        if (0..n).any(|c| b.component(c).is_some_and(|c| c.discrete)) {
+        if (0..n).any(|c| level::is_discrete(b, c)) {
             return Err(Error::invalid("a component is discrete, ism wants continuous ones"));
         }
         let Some(base) = b.denoiser_of("base") else {
             return Err(Error::invalid("there is no network slot named base"));
         };
         let w: Vec<_> = (0..n).map(|c| b.process(c).encode(io.x0(c))).collect();
-        let sigma: Vec<_> = w.iter().map(|w| level(b, self.sigma, *w)).collect();
+        let sigma: Vec<_> = w.iter().map(|w| at(b, self.sigma, *w)).collect();
         let d = b.denoise_at(base, &w, &sigma);
         let mut loss = b.scalar(0.0);
         for (c, d) in d.into_iter().enumerate() {
@@ -64,10 +65,8 @@ impl Objective for Ism {
 }
 
 /// One level per row, `[batch, 1, ..]`.
-fn level<'b>(b: Builder<'b>, sigma: f64, like: Node<'b>) -> Node<'b> {
-    let mut shape = like.shape().to_vec();
-    shape.iter_mut().skip(1).for_each(|d| *d = 1);
-    b.full(sigma, &shape)
+fn at<'b>(b: Builder<'b>, sigma: f64, like: Node<'b>) -> Node<'b> {
+    b.full(sigma, &level::shape(like))
 }
 
 /// Ones where a row has one element, else signs.

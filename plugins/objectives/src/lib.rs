@@ -1,10 +1,12 @@
-//! The built-in objectives, one file each, on the plugin SDK alone.
+//! The built-in objectives, one file each, on the plugin SDK alone. `level` is what they share.
 
 mod dsm;
+mod elbo;
 mod ism;
+mod level;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.objectives",
     license: "MIT OR Apache-2.0",
-    objectives: [dsm::Dsm, ism::Ism],
+    objectives: [dsm::Dsm, elbo::Elbo, ism::Ism],
 }

@@ -1,6 +1,6 @@
 //! The built-in processes, one file each, on the plugin SDK alone. `gaussian` and `bessel` hold the formulas that several
 //! of them share; `additive` is the process that is Gaussian in w, and `bessel` ends with the one that is a radius there,
-//! `critical` the one of position and velocity.
+//! `critical` the one of position and velocity. `tokens` is what the discrete ones share.
 
 mod additive;
 mod besq;
@@ -15,6 +15,8 @@ mod mask;
 mod ou;
 mod pfgmpp;
 mod sub_vp;
+mod tokens;
+mod uniform;
 mod ve;
 mod vp;
 mod vsmd;
@@ -39,5 +41,6 @@ diffx_plugin::diffx_plugin! {
         OnPhaseSpace<cld::Cld>,
         OnPhaseSpace<vsmd::Vsmd>,
         mask::Mask,
+        uniform::Uniform,
     ],
 }

@@ -234,15 +234,34 @@ impl<'b> Builder<'b> {
 
     /// A table of f32 known now; `values` must be as many as the shape holds.
     pub fn constant(self, shape: &[i64], values: &[f32]) -> Node<'b> {
+        // Safety: as many numbers of this type as is said.
+        unsafe { self.table(abi::F32, shape, values.as_ptr().cast(), values.len()) }
+    }
+
+    /// The same in f64; `cast(0)` makes it the graph's float type.
+    pub fn constant_f64(self, shape: &[i64], values: &[f64]) -> Node<'b> {
+        // Safety: as many numbers of this type as is said.
+        unsafe { self.table(abi::F64, shape, values.as_ptr().cast(), values.len()) }
+    }
+
+    /// # Safety
+    /// `values` points to `n` numbers of `dtype`.
+    unsafe fn table(self, dtype: u32, shape: &[i64], values: *const c_void, n: usize) -> Node<'b> {
         let count = shape.iter().try_fold(1_i64, |n, d| n.checked_mul(*d));
-        if count != i64::try_from(values.len()).ok() {
-            let text = format!("constant: shape {shape:?} does not hold {} values", values.len());
+        if count != i64::try_from(n).ok() {
+            let text = format!("constant: shape {shape:?} does not hold {n} values");
             return self.fail(abi::E_INVALID, &text);
         }
-        let desc = describe(abi::F32, shape);
+        let desc = describe(dtype, shape);
         let Some(constant) = self.core.services.graph.constant else { return self.error_node() };
         // Safety: the graph is the one of this build call, and the data is as long as the shape says.
-        self.node(unsafe { constant(self.core.graph, &desc, values.as_ptr().cast()) })
+        self.node(unsafe { constant(self.core.graph, &desc, values) })
+    }
+
+    /// How y moves when each of `xs` moves along its own tangent, also where one was made from another (at most 32).
+    pub fn jvp(self, y: Node<'b>, xs: &[Node<'b>], tangents: &[Node<'b>]) -> Node<'b> {
+        let all: Vec<Node<'b>> = [&[y], xs, tangents].concat();
+        self.emit(op::JVP, &all, &[])
     }
 
     /// A parameter of the network being built, in the network's type. The same name again gives the same node.

@@ -36,7 +36,7 @@ pub struct Functions(u32);
 impl Functions {
     /// Everything a continuous process can have, but its equation ([`Function::Sde`]).
     pub const CONTINUOUS: Self = Self(0b0011_1111_1110);
-    /// What a discrete one has.
+    /// What a discrete one has, but its ratios ([`Function::ToScore`]).
     pub const DISCRETE: Self = Self(0b1100_0001_1110);
 
     #[must_use]
@@ -132,6 +132,7 @@ pub trait Process: Factory {
         cx.absent("ancestral")
     }
 
+    /// Of a discrete process (z, logits, t) -> log of `p_t(y)/p_t(z)` per class y.
     fn to_score<'b>(&self, cx: &Cx<'b>, _w: Node<'b>, _d: Node<'b>, _sigma: Node<'b>) -> Node<'b> {
         cx.absent("to_score")
     }
