@@ -1,7 +1,7 @@
 //! Gamma, Poisson and categorical draws of one addressed element.
 //!
 //! A rejection loop takes the blocks 0, 1, 2, ... of its own element, so its result depends on no other element and on
-//! no thread order. Every loop is bounded: each try succeeds with a probability above 0.7, so [`TRIES`] failures in a
+//! no thread order. Every loop is bounded: each try succeeds with a probability above 0.7, so `TRIES` failures in a
 //! row do not happen (below 1e-130), but a bound is what makes that a fact about time.
 
 use super::philox::{Stream, radius_f64, unit_f64, unit_wide};

@@ -76,7 +76,7 @@ impl Stream {
         lane(normals_f64(self.block(e / 4, 0)), e)
     }
 
-    /// Uniform strictly inside (0, 1): both `ln(u)` and `ln(1 - u)` are finite. See [`unit_f32`].
+    /// Uniform strictly inside (0, 1): both `ln(u)` and `ln(1 - u)` are finite. See `unit_f32`.
     pub fn uniform_f32(&self, e: u64) -> f32 {
         unit_f32(lane(self.block(e / 4, 0), e))
     }

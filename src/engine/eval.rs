@@ -14,7 +14,7 @@ use std::sync::Arc;
 pub struct Evaluation<'a> {
     /// Network slot, or empty for the denoiser of the pipeline with its guidances.
     pub slot: &'a str,
-    /// Components by name, `sigma` or `sigma.NAME` ([rows]; of the denoiser the level, of a network its noise input),
+    /// Components by name, `sigma` or `sigma.NAME` (`[rows]`; of the denoiser the level, of a network its noise input),
     /// conditions by name (null if absent), `cotangent.NAME` of outputs (ones if absent).
     pub inputs: &'a [(String, Arc<Tensor>)],
     /// `NAME` of a component, or `grad.NAME` of an input.

@@ -24,7 +24,7 @@ pub struct Scoring<'a> {
 }
 
 impl Pipeline {
-    /// log p(x) in nats, f64 [n], between the levels of this pipeline.
+    /// log p(x) in nats, f64 `[n]`, between the levels of this pipeline.
     pub fn score(&self, s: &Scoring<'_>) -> Result<Tensor> {
         let (Some(component), Some(range)) = (self.parts.components.first(), self.ranges.first())
         else {

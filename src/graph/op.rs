@@ -118,6 +118,7 @@ macro_rules! op_table {
         /// An operation.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
+        #[allow(rustdoc::broken_intra_doc_links)] // what an op means is said in shapes, [batch, ..]
         pub enum Op { $(#[doc = $meaning] $name = $code,)* }
 
         /// Every op, in code order.

@@ -71,7 +71,7 @@ struct Sizes {
 }
 
 impl Likelihood<'_> {
-    /// log p(x) in nats, f64 [n].
+    /// log p(x) in nats, f64 `[n]`.
     pub fn run(
         &self,
         backend: &Arc<dyn Backend>,

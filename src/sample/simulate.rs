@@ -28,7 +28,7 @@ const LINE: usize = 64;
 /// What a process is asked with for its nature: there are no data, and a mean or variance of 0 may have no levels.
 pub const UNIT: Stats = Stats { x_mean: 1.0, x_var: 1.0, w_mean: 1.0, w_var: 1.0 };
 
-/// What to simulate: component 0 of `parts`, from `x0` ([dims] for all, or [n, dims]) at time 0.
+/// What to simulate: component 0 of `parts`, from `x0` (`[dims]` for all, or `[n, dims]`) at time 0.
 pub struct Simulation<'a> {
     pub parts: &'a Parts,
     /// f32 or f64; the result has this type, the arithmetic is that of the parts.

@@ -82,7 +82,7 @@ pub struct ModelInfo {
 pub struct ModelIo {
     pub phase: u32,
     pub x: Vec<NodeId>,
-    /// [rows] per component.
+    /// `[rows]` per component.
     pub sigma: Vec<NodeId>,
     pub cond: Vec<NodeId>,
     pub slots: Vec<NodeId>,

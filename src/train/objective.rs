@@ -33,7 +33,7 @@ pub struct LossIo {
     pub states: Vec<NodeId>,
     pub carry: Vec<NodeId>,
     pub reward_grad: Vec<NodeId>,
-    /// [records] per component.
+    /// `[records]` per component.
     pub sigmas: Vec<NodeId>,
     pub reward: Option<NodeId>,
     /// Out: a scalar.

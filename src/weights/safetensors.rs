@@ -225,7 +225,7 @@ pub fn write(path: &Path, metadata: &BTreeMap<String, String>, tensors: &[Out<'_
     })
 }
 
-/// As [`write`], for tensors that are not in one place: `bytes(i, put)` puts those of tensor `i`, in order.
+/// As [`write()`], for tensors that are not in one place: `bytes(i, put)` puts those of tensor `i`, in order.
 pub fn write_pieces(
     path: &Path,
     metadata: &BTreeMap<String, String>,

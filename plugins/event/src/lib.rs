@@ -3,7 +3,7 @@
 //!
 //! [`Expression::parse`] knows the words, [`Expression::resolve`] the components: names, slices and shapes are checked
 //! there, and every fault says its column. The result has one tree and as many meanings as somebody gives it
-//! ([`Meaning`]): numbers here ([`Resolved::holds`], [`Resolved::value`]), nodes of a graph in the plugin SDK. So what a
+//! ([`Meaning`]): numbers here (`holds` and `value` of [`Resolved`]), nodes of a graph in the plugin SDK. So what a
 //! guidance steers to and what a host checks are one text read once.
 //!
 //! A leaf: it depends on nothing, so plugins (through the SDK) and the command may use it.

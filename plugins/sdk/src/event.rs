@@ -44,14 +44,14 @@ impl Event {
     }
 }
 
-/// bool[batch]: whether each decoded sample is in the event. In f64 whatever the graph's type, as a host checks it.
+/// `bool[batch]`: whether each decoded sample is in the event. In f64 whatever the graph's type, as a host checks it.
 pub fn holds<'b>(b: Builder<'b>, event: &Condition, x: &[Node<'b>]) -> Node<'b> {
     let x: Vec<Node<'b>> = x.iter().map(|x| x.cast(abi::F64)).collect();
     let truth = event.truth(&Nodes { b, x: &x, coordinate: None });
     rows(b, truth)
 }
 
-/// float[batch]: above 0 inside the event, below 0 outside, differentiable by the decoded sample.
+/// `float[batch]`: above 0 inside the event, below 0 outside, differentiable by the decoded sample.
 pub fn margin<'b>(b: Builder<'b>, event: &Condition, x: &[Node<'b>]) -> Node<'b> {
     let value = event.margin(&Nodes { b, x, coordinate: None });
     rows(b, value)

@@ -185,17 +185,17 @@ impl<'b> Guide<'b> {
         write(self.b, self.slot_out, i, value, "slot");
     }
 
-    /// permute: i32[batch], each row's parent within its group.
+    /// permute: `i32[batch]`, each row's parent within its group.
     pub fn set_index(&mut self, value: Node<'b>) {
         write(self.b, self.index, 0, value, "index");
     }
 
-    /// finish: bool[batch].
+    /// finish: `bool[batch]`.
     pub fn set_feasible(&mut self, value: Node<'b>) {
         write(self.b, self.feasible, 0, value, "feasible");
     }
 
-    /// start, permute, finish: float[batch].
+    /// start, permute, finish: `float[batch]`.
     pub fn set_log_weight(&mut self, value: Node<'b>) {
         write(self.b, self.log_weight, 0, value, "log weight");
     }

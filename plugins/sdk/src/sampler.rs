@@ -130,7 +130,7 @@ impl<'b> Step<'b> {
         write(self.b, self.next, component, value, "component");
     }
 
-    /// i32[batch], `abi::CONTROL_*`.
+    /// `i32[batch]`, `abi::CONTROL_*`.
     pub fn set_control(&mut self, value: Node<'b>) {
         write(self.b, self.control, 0, value, "control");
     }

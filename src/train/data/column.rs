@@ -41,8 +41,8 @@ impl Column {
     /// | table | wanted | gives |
     /// |---|---|---|
     /// | f32 or i32 rows | the same type and sizes, axes of 1 apart | the rows |
-    /// | i32 [n] | float [] or [1] | the number |
-    /// | i32 [n] | float [k] | one-hot; labels are 0 to k - 1 |
+    /// | i32 `[n]` | float `[]` or `[1]` | the number |
+    /// | i32 `[n]` | float `[k]` | one-hot; labels are 0 to k - 1 |
     pub fn fit(name: &str, table: &Arc<Tensor>, want: Desc) -> Result<Self> {
         let column = Self::shared(Arc::clone(table))?;
         let (have, float) = (table.desc(), want.dtype.is_float());
