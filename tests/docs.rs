@@ -1,0 +1,222 @@
+//! The pages of `docs/` that somebody follows command by command are followed here, from an installed tree and in a new
+//! folder: files are written as they stand on the page, commands run as they stand, and what the page shows must come.
+//! A page that explains a header must name all of it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+#[path = "docs/page.rs"]
+mod page;
+
+use page::{Block, page};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn works(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
+}
+
+/// What `make install` puts where, as far as the pages need it, from the outputs of this build.
+fn installed(prefix: &Path) {
+    let program = Path::new(env!("CARGO_BIN_EXE_diffx"));
+    let library = program.parent().unwrap().join("libdiffx.so");
+    for folder in ["bin", "include", "lib"] {
+        std::fs::create_dir_all(prefix.join(folder)).unwrap();
+    }
+    std::fs::copy(program, prefix.join("bin/diffx")).unwrap();
+    for name in ["libdiffx.so", "libdiffx.so.0"] {
+        std::fs::copy(&library, prefix.join("lib").join(name)).unwrap();
+    }
+    for header in std::fs::read_dir(root().join("include")).unwrap().map_while(Result::ok) {
+        std::fs::copy(header.path(), prefix.join("include").join(header.file_name())).unwrap();
+    }
+}
+
+/// A folder that only its owner may write to, with an installed tree in `prefix` and the source as `diffx`.
+fn desk(name: &str) -> PathBuf {
+    let desk = std::env::temp_dir().join(format!("diffx-docs-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&desk).unwrap();
+    std::fs::set_permissions(&desk, std::fs::Permissions::from_mode(0o755)).unwrap();
+    installed(&desk.join("prefix"));
+    std::os::unix::fs::symlink(root(), desk.join("diffx")).unwrap();
+    desk
+}
+
+/// What somebody who follows blocks has seen.
+struct Followed {
+    commands: usize,
+    seconds: f64,
+    said: String,
+}
+
+/// Writes the files, runs the commands one block in one shell, and holds what they say to what the page shows.
+fn follow(desk: &Path, blocks: &[&Block]) -> Followed {
+    let began = Instant::now();
+    let mut out = Followed { commands: 0, seconds: 0.0, said: String::new() };
+    let mut last = String::new();
+    for block in blocks {
+        match (block.language.as_str(), block.file.as_deref()) {
+            (_, Some(file)) => {
+                let path = desk.join(file);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                std::fs::write(path, &block.text).unwrap();
+            }
+            ("sh", None) => {
+                out.commands += block.commands();
+                last = shell(desk, &block.text);
+                out.said += &last;
+            }
+            ("text", None) => page::shown(&block.text, &last),
+            (other, None) => {
+                panic!("line {}: a {other} block that is neither a file nor run", block.line)
+            }
+        }
+    }
+    out.seconds = began.elapsed().as_secs_f64();
+    out
+}
+
+/// Runs commands as they stand; they must all succeed.
+fn shell(desk: &Path, commands: &str) -> String {
+    let prefix = desk.join("prefix");
+    let path = format!("{}:{}", prefix.join("bin").display(), std::env::var("PATH").unwrap());
+    let run = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", commands])
+        .current_dir(desk)
+        .env("PREFIX", &prefix)
+        .env("PATH", path)
+        .env("CARGO_NET_OFFLINE", "true")
+        .env_remove("CARGO_TARGET_DIR")
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .unwrap();
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
+    assert!(run.status.success(), "{commands}\n{said}");
+    said
+}
+
+/// The numbers of a table that `cut` showed: the lines after the one that begins with "sample".
+fn rows(said: &str) -> Vec<Vec<f64>> {
+    said.lines()
+        .filter_map(|l| l.split(',').map(|f| f.parse().ok()).collect::<Option<Vec<f64>>>())
+        .filter(|r| r.len() == 5)
+        .collect()
+}
+
+fn near(a: &[Vec<f64>], b: &[Vec<f64>]) -> bool {
+    a.len() == b.len()
+        && a.iter()
+            .flatten()
+            .zip(b.iter().flatten())
+            .all(|(x, y)| (x / y - 1.0).abs() < 1e-4 || x == y)
+}
+
+#[test]
+fn a_first_plugin_in_c() {
+    if !works("cc") {
+        println!("skipped: no C compiler cc");
+        return;
+    }
+    let page = page("plugins.md");
+    let blocks = page.section("Your first plugin, in C");
+    let desk = desk("plugin-c");
+    let followed = follow(&desk, &blocks);
+    println!(
+        "{} commands, {:.1} s, of which nobody typed any",
+        followed.commands, followed.seconds
+    );
+    let table = rows(&followed.said);
+    assert_eq!(table.len(), 8, "four paths of ours and four of the built-in:\n{}", followed.said);
+    assert!(near(&table[..4], &table[4..]), "{table:?}");
+    assert!(!near(&table[..3], &table[1..4]), "paths differ from each other");
+    std::fs::remove_dir_all(desk).unwrap();
+}
+
+#[test]
+fn a_first_plugin_in_rust() {
+    if !works("cargo") {
+        println!("skipped: no cargo");
+        return;
+    }
+    let page = page("plugins.md");
+    let desk = desk("plugin-rust");
+    let followed = follow(&desk, &page.section("Your first plugin, in Rust"));
+    println!("{} commands in {:.1} s", followed.commands, followed.seconds);
+    let said = shell(
+        &desk,
+        "diffx sample vix --sampler euler --num 4 --seed 1 --out e.csv; cut -d, -f1-5 e.csv",
+    );
+    assert_eq!(rows(&followed.said).len(), 4);
+    assert!(near(&rows(&followed.said), &rows(&said)), "{}\n{said}", followed.said);
+    std::fs::remove_dir_all(desk).unwrap();
+}
+
+/// The commands of the section on testing, on the plugin of the first page.
+#[test]
+fn a_plugin_is_tested_as_the_page_says() {
+    if !works("cc") {
+        println!("skipped: no C compiler cc");
+        return;
+    }
+    let page = page("plugins.md");
+    let desk = desk("plugin-tested");
+    follow(&desk, &page.section("Your first plugin, in C"));
+    let followed = follow(&desk, &page.section("Testing a plugin"));
+    assert!(followed.commands >= 4);
+    std::fs::remove_dir_all(desk).unwrap();
+}
+
+/// Every function of every table of `diffx_plugin.h` is explained under the name it has there.
+#[test]
+fn the_contract_names_every_function_of_every_table() {
+    let header = std::fs::read_to_string(root().join("include/diffx_plugin.h")).unwrap();
+    let page = std::fs::read_to_string(root().join("docs/plugins.md")).unwrap();
+    let tables = page::tables(&header);
+    assert!(tables.len() >= 9, "{tables:?}");
+    let mut missing = Vec::new();
+    for (table, functions) in &tables {
+        let section = page.find(&format!("`{table}`")).map(|at| &page[at..]);
+        for f in functions {
+            if !section.is_some_and(|s| s.contains(&format!("`{f}`"))) {
+                missing.push(format!("{table}.{f}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "docs/plugins.md does not explain {missing:?}");
+    let functions: usize = tables.iter().map(|t| t.1.len()).sum();
+    println!("{} tables, {functions} functions", tables.len());
+}
+
+/// The reference of the headers builds without a warning and has every exported function.
+#[test]
+fn the_headers_have_a_reference() {
+    if !works("doxygen") {
+        println!("skipped: doxygen is not installed");
+        return;
+    }
+    let out = std::env::temp_dir().join(format!("diffx-docs-{}-doxygen", std::process::id()));
+    std::fs::create_dir_all(&out).unwrap();
+    let settings = std::fs::read_to_string(root().join("docs/Doxyfile")).unwrap();
+    let file = out.join("Doxyfile");
+    std::fs::write(&file, format!("{settings}\nOUTPUT_DIRECTORY = {}\n", out.display())).unwrap();
+    let run = Command::new("doxygen").arg(&file).current_dir(root()).output().unwrap();
+    let said = String::from_utf8_lossy(&run.stderr);
+    assert!(run.status.success() && said.is_empty(), "{said}");
+    let html = std::fs::read_to_string(out.join("html/diffx_8h.html")).unwrap();
+    let exports = std::fs::read_to_string(root().join("tests/abi/exports.txt")).unwrap();
+    let missing: Vec<&str> = exports
+        .lines()
+        .filter(|l| l.starts_with("dfx_") && !html.contains(&format!(">{l}</a>")))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(
+        html.contains("Never blocks and never fails because the job did"),
+        "comments are carried over"
+    );
+    std::fs::remove_dir_all(out).unwrap();
+}
