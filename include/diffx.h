@@ -157,6 +157,7 @@ typedef struct dfx_pipeline dfx_pipeline;
 typedef struct dfx_job      dfx_job;
 typedef struct dfx_tensor   dfx_tensor;
 typedef struct dfx_trainer  dfx_trainer;
+typedef struct dfx_tuner    dfx_tuner;
 
 typedef struct dfx_allocator {
     uint32_t struct_size;
@@ -476,6 +477,93 @@ DFX_API dfx_status dfx_trainer_resume(dfx_trainer *t, const char *path, dfx_erro
 
 /* The model as it is now (averaged weights), for dfx_model_open. */
 DFX_API dfx_status dfx_trainer_save(dfx_trainer *t, const char *path, dfx_error *err);
+
+/* ----------------------------------------------------------- tuning by rewards
+ * A round: dfx_tuner_rollout draws samples, dfx_tuner_result hands them out, the host judges them in its own time and on
+ * its own threads, dfx_tuner_reward takes its word, dfx_tuner_update trains on them. Nothing of the host is called.
+ *
+ *     for (r = 0; r < rounds; r++) {
+ *         if (dfx_tuner_rollout(t, NULL, &err) || dfx_tuner_result(t, "x", &x, &err)) break;
+ *         ... dfx_tensor_map, one reward per sample, dfx_tensor_create ...
+ *         word.values = rewards;
+ *         if (dfx_tuner_reward(t, &word, &err) || dfx_tuner_update(t, 0, &said, &err)) break;
+ *     }
+ *
+ * Round r draws the samples r * samples, r * samples + 1, ... of its seed: the same weights, seed and ids give the same
+ * bits, whatever batch draws them. Samples of one group follow each other and share their conditions. */
+
+/* config_json, every key but objective optional:
+ *   { "objective": S, "rollout": { a pipeline config: sampler, steps, ... }, "rounds": 100, "samples": 64 per round,
+ *     "group": 1 sample per condition, "batch": samples per update (all), "sweeps": 1 over the samples of a round,
+ *     "actor": whose weights draw ("base", "old", "ema", "ref"), "old": {"rate", "most"}: after round r the slot old
+ *     becomes d old + (1 - d) base, d = min(rate r, most) (0), "lora": {"rank", "scale", "targets"} (all weights train),
+ *     "seed": 0, "rate" and the other keys of an optimiser, "metrics": as in a recipe }
+ * Slots an objective may name: "base" trains, "ref" is the model as it was, "old" and "ema" follow base. The model must
+ * hold weights. What strength of KL, which clip and so on: settings of the objective. */
+DFX_API dfx_status dfx_tuner_create(const dfx_model *m, const char *config_json, dfx_tuner **out, dfx_error *err);
+DFX_API void       dfx_tuner_release(dfx_tuner *t);
+
+/* Bytes that such a tuner will hold: weights, moments, the steps, and one rollout with what is recorded of it. */
+DFX_API dfx_status dfx_tuner_plan(const dfx_model *m, const char *config_json, uint64_t *bytes, dfx_error *err);
+
+/* Where it stands and what it wants: { "samples", "group", "batch", "rounds", "updates": of all rounds, "round", "update":
+ * done, "left": updates of this round, "rewards": numbers per sample, "gradient": whether the gradient of the reward is
+ * wanted, "metrics": [names] }. */
+DFX_API dfx_status dfx_tuner_json(const dfx_tuner *t, const char **json, dfx_error *err);
+
+typedef struct dfx_rollout_options {
+    uint32_t    struct_size;
+    uint32_t    flags;                   /* 0                                                */
+    uint32_t    n_inputs;
+    uint32_t    reserved;
+    const char *const       *input_names; /* conditions of the model                         */
+    const dfx_tensor *const *inputs;     /* one value, or one per group, or one per sample along axis 0; kept until the
+                                          * round is over                                    */
+} dfx_rollout_options;
+#define DFX_ROLLOUT_OPTIONS_INIT { (uint32_t)sizeof(dfx_rollout_options), 0, 0, 0, 0, 0 }
+
+/* Draws the samples of the next round; before its first update it may be drawn again, with other conditions. DFX_E_STATE
+ * while some of a round's updates are made and others not, and when all rounds are done. */
+DFX_API dfx_status dfx_tuner_rollout(dfx_tuner *t, const dfx_rollout_options *opt, dfx_error *err);
+
+/* A part of the rollout: a component by name ("x") [samples, ...] in the units of the data; "feasible", "log_weight"
+ * [samples]; "states.x" [steps + 1, samples, ...], the states in the process's coordinate, where the objective records
+ * them. NULL = the first component. It stays as it is when the tuner goes on. */
+DFX_API dfx_status dfx_tuner_result(const dfx_tuner *t, const char *name, dfx_tensor **out, dfx_error *err);
+
+typedef struct dfx_reward {
+    uint32_t    struct_size;
+    uint32_t    flags;                   /* 0                                                */
+    const dfx_tensor *values;            /* f32 or f64 [samples], or [samples, rewards]      */
+    const dfx_tensor *valid;             /* bool or u8 [samples]: 0 where there is no reward; NULL = all have one */
+    uint32_t    n_grads;
+    uint32_t    reserved;
+    const char *const       *grad_names; /* components                                       */
+    const dfx_tensor *const *grads;      /* gradient of the first reward by the samples, shaped as they are */
+} dfx_reward;
+#define DFX_REWARD_INIT { (uint32_t)sizeof(dfx_reward), 0, 0, 0, 0, 0, 0, 0 }
+
+/* The host's word on the samples of this round, as large as it likes: larger is better. A row that is not valid counts
+ * nowhere; one that is must be finite. Refused as a whole, and may be given again. */
+DFX_API dfx_status dfx_tuner_reward(dfx_tuner *t, const dfx_reward *reward, dfx_error *err);
+
+/* n_updates more updates, at most to the end of this round (0 = to its end), which ends the rollout. out may be NULL; its
+ * step counts updates. */
+DFX_API dfx_status dfx_tuner_update(dfx_tuner *t, uint32_t n_updates, dfx_training *out, dfx_error *err);
+
+/* Metrics: "reward" and "valid" of the round (mean, share of rows), then those of the objective; values at the last
+ * update by name. */
+DFX_API uint32_t   dfx_tuner_metric_count(const dfx_tuner *t);
+DFX_API dfx_status dfx_tuner_metric_name(const dfx_tuner *t, uint32_t i, const char **name, dfx_error *err);
+DFX_API dfx_status dfx_tuner_metric(dfx_tuner *t, const char *name, double *out, dfx_error *err);
+
+/* Between rounds: everything needed to go on with the same bits, for the same rewards. Written whole or not at all. A
+ * rollout that was not trained on is not in it, and is drawn again. */
+DFX_API dfx_status dfx_tuner_checkpoint(dfx_tuner *t, const char *path, dfx_error *err);
+DFX_API dfx_status dfx_tuner_resume(dfx_tuner *t, const char *path, dfx_error *err);
+
+/* The model as it is now (averaged weights, adapters merged into them), for dfx_model_open. */
+DFX_API dfx_status dfx_tuner_save(dfx_tuner *t, const char *path, dfx_error *err);
 
 #ifdef __cplusplus
 }

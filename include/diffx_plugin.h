@@ -117,7 +117,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0x6758ecf3u
+#define DFX_PLUGIN_LAYOUT    0x28badba1u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -722,6 +722,9 @@ typedef struct dfx_plan {
                                           * ends at knot k + 1, rows after the last knot stay there */
     double       *highest;               /* [n_rows, n_components]: highest level the row asks for D at; preset: the
                                           * level before it                                  */
+    double       *kernels;               /* [n_rows, n_components, 3]: a, c, v where the step is w' = a w + c D(w, sigma)
+                                          * + sqrt(v) z with one standard normal z per element and sigma the level before
+                                          * it; preset NaN: it is no such step               */
 } dfx_plan;
 
 typedef struct dfx_step_io {
@@ -780,7 +783,9 @@ typedef struct dfx_grid_api {
 #define DFX_RECORD_CARRY     4u          /* [rows + 1, batch, ...] per component, in the float type: what sweep
                                           * left at each k                                   */
 #define DFX_RECORD_REWARD    8u          /* [batch, n_rewards]                               */
-#define DFX_RECORD_REWARD_GRAD 16u       /* [batch, ...] per component                       */
+#define DFX_RECORD_REWARD_GRAD 16u       /* [batch, ...] per component: gradient of the reward by the final sample */
+#define DFX_RECORD_KERNELS   32u         /* [rows, 3] per component: a, c, v of dfx_plan.kernels; a sampler without them,
+                                          * or a guidance around its network, is refused     */
 
 typedef struct dfx_objective_info {
     uint32_t struct_size;
@@ -804,12 +809,31 @@ typedef struct dfx_loss_io {
     const dfx_node *reward_grad;         /* per component                                    */
     const dfx_node *sigmas;              /* per component, as DFX_RECORD_SIGMAS              */
     dfx_node       *metrics;             /* out: scalars                                     */
-    dfx_node        reward;
+    dfx_node        reward;              /* as DFX_RECORD_REWARD, 0 in rows that are not valid */
     dfx_node        loss;                /* out: scalar                                      */
+    const dfx_node *kernels;             /* per component, as DFX_RECORD_KERNELS             */
+    dfx_node        valid;               /* [batch] with DFX_RECORD_REWARD: 1, or 0 where the host had no reward for the
+                                          * sample; such a row must not count                */
+    dfx_node        advantage;           /* [batch]: what advantage made of the whole rollout; 0 without it */
+    uint32_t        group;               /* samples per condition; a batch holds whole groups, one after another */
+    uint32_t        reserved2;
 } dfx_loss_io;
 
-/* One record of a stored trajectory. The record a sweep sets out from keeps its first carry, 0 or the reward
- * gradient if recorded, without a call; sweep makes the carry of each further record from the one before. */
+/* Once per rollout, over all of its samples at once, before any update: what the losses of its batches share. No network
+ * is asked here. Rows i * group to (i + 1) * group - 1 are the samples of one condition. */
+typedef struct dfx_advantage_io {
+    uint32_t struct_size;
+    uint32_t group;
+    uint32_t n_rewards;
+    uint32_t reserved;
+    dfx_node reward;                     /* [samples, n_rewards], 0 where not valid          */
+    dfx_node valid;                      /* [samples], 1 or 0                                */
+    dfx_node advantage;                  /* out: float [samples]                             */
+    uint32_t reserved2;
+} dfx_advantage_io;
+
+/* One record of a stored trajectory. The record a sweep sets out from keeps its first carry, without a call: 0, or if
+ * recorded the gradient of the reward by the state there; sweep makes the carry of each further record from the one before. */
 typedef struct dfx_sweep_io {
     uint32_t struct_size;
     uint32_t n_components;
@@ -819,6 +843,7 @@ typedef struct dfx_sweep_io {
     dfx_node       *carry_out;
     const dfx_node *sigma;               /* scalars per component at k                       */
     const dfx_node *sigma_next;          /* and at the record visited just before            */
+    const dfx_node *kernel;              /* [3] per component with DFX_RECORD_KERNELS: a, c, v of the step between the two */
 } dfx_sweep_io;
 
 typedef struct dfx_objective_api {
@@ -827,7 +852,7 @@ typedef struct dfx_objective_api {
     dfx_status (DFX_CALL *info)(const void *self, dfx_objective_info *out, dfx_error *err);            /* (r) */
     dfx_status (DFX_CALL *loss)(const void *self, dfx_graph *g, dfx_loss_io *io, dfx_error *err);      /* (r) */
     dfx_status (DFX_CALL *sweep)(const void *self, dfx_graph *g, dfx_sweep_io *io, dfx_error *err);
-    const void *reserved_ptr;
+    dfx_status (DFX_CALL *advantage)(const void *self, dfx_graph *g, dfx_advantage_io *io, dfx_error *err);
 } dfx_objective_api;
 
 /* ---------------------------------------------------------------- registry */

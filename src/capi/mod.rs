@@ -9,4 +9,5 @@ pub mod option;
 pub mod pilot;
 pub mod tensor;
 pub mod trainer;
+pub mod tuner;
 pub mod version;

@@ -208,6 +208,30 @@ pub struct TrainerOptions {
     pub(super) tables: *const *const super::tensor::CTensor,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct RolloutOptions {
+    pub(super) struct_size: u32,
+    pub(super) flags: u32,
+    pub(super) n_inputs: u32,
+    pub(super) reserved: u32,
+    pub(super) input_names: *const *const c_char,
+    pub(super) inputs: *const *const super::tensor::CTensor,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CReward {
+    pub(super) struct_size: u32,
+    pub(super) flags: u32,
+    pub(super) values: *const super::tensor::CTensor,
+    pub(super) valid: *const super::tensor::CTensor,
+    pub(super) n_grads: u32,
+    pub(super) reserved: u32,
+    pub(super) grad_names: *const *const c_char,
+    pub(super) grads: *const *const super::tensor::CTensor,
+}
+
 macro_rules! growing {
     ($($type:ty = $name:literal;)*) => { $(
         // Safety: repr(C), begins with struct_size, made of integers, raw pointers and optional functions.
@@ -225,6 +249,8 @@ growing! {
     ScoreOptions = "dfx_score_options";
     Training = "dfx_training";
     TrainerOptions = "dfx_trainer_options";
+    RolloutOptions = "dfx_rollout_options";
+    CReward = "dfx_reward";
 }
 
 #[cfg(test)]

@@ -219,6 +219,18 @@ pub unsafe extern "C" fn dfx_tensor_release(t: *const CTensor) {
     quiet((), || unsafe { CTensor::release(t) });
 }
 
+/// A tensor lent, or none.
+///
+/// # Safety
+/// `t` must be null or a tensor that is not released.
+pub(super) unsafe fn lent(t: *const CTensor) -> Result<Option<Arc<Tensor>>> {
+    if t.is_null() {
+        return Ok(None);
+    }
+    // Safety: as the caller promised.
+    Ok(Some(Arc::clone(&unsafe { CTensor::get(t) }?.value.tensor)))
+}
+
 /// Tensors lent with their names.
 ///
 /// # Safety

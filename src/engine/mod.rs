@@ -25,6 +25,8 @@ pub mod setting;
 mod simulate;
 pub mod strict;
 pub mod trainer;
+pub mod tuner;
+pub mod tuning;
 
 pub use eval::Evaluation;
 pub use hold::Hold;

@@ -9,7 +9,7 @@ use crate::base::{DType, Result};
 use crate::graph::Weight;
 use crate::mem::Tensor;
 use crate::sample::{Component, Model, ModelInfo};
-use crate::weights::{Out, SafeTensors, Wanted, bind};
+use crate::weights::{Out, SafeTensors, Wanted, bind, convert};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -132,13 +132,36 @@ impl OpenModel {
         Ok(out)
     }
 
+    /// A tensor of the file as it is.
+    pub fn weight(&self, name: &str) -> Result<Option<Tensor>> {
+        match self.file.entry(name) {
+            Some(_) => self.file.tensor(name, self.engine.budget()).map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Writes the weights of this file under another description.
     pub fn write(&self, path: &Path, manifest: &Manifest) -> Result<()> {
+        self.write_with(path, manifest, &mut |_| Ok(None))
+    }
+
+    /// The same with other tensors for some of the names, converted to the type they have in the file.
+    pub fn write_with(
+        &self,
+        path: &Path,
+        manifest: &Manifest,
+        other: &mut dyn FnMut(&str) -> Result<Option<Tensor>>,
+    ) -> Result<()> {
         let mut metadata = self.file.metadata().clone();
         metadata.insert(manifest::KEY.to_owned(), manifest.to_json());
         let mut tensors = Vec::new();
         for e in self.file.entries() {
-            tensors.push((e.name.as_str(), self.file.tensor(&e.name, self.engine.budget())?));
+            let tensor = match (other(&e.name)?, e.desc()) {
+                (Some(t), Some(desc)) => convert::convert(t, desc.dtype, self.engine.budget())
+                    .map_err(|err| err.within(format!("weight {}", e.name)))?,
+                _ => self.file.tensor(&e.name, self.engine.budget())?,
+            };
+            tensors.push((e.name.as_str(), tensor));
         }
         let tensors: Vec<Out<'_>> = tensors
             .iter()

@@ -230,6 +230,20 @@ impl Pipeline {
         Ok(session.bytes().saturating_add(results).saturating_add(previews))
     }
 
+    pub(super) fn sampler(&self) -> &dyn Sampler {
+        &*self.sampler
+    }
+
+    /// The model that its weights are of, where no config lends others.
+    pub(super) fn model(&self) -> &Arc<OpenModel> {
+        &self.model
+    }
+
+    /// Everything that makes this pipeline, weights aside, as one line.
+    pub(super) fn settings(&self) -> &str {
+        &self.settings
+    }
+
     /// The row table of `n_steps` steps; 0 = the pipeline's own number.
     pub fn rows(&self, n_steps: u32) -> Result<Arc<Rows>> {
         let n = if n_steps == 0 { self.steps } else { n_steps };

@@ -51,26 +51,7 @@ impl Recipe {
         let (sampler, grid) = (setting(&mut f, "sampler")?, setting(&mut f, "grid")?);
         let guidance = Setting::list("guidance", f.take("guidance"))?;
         let sample_steps = f.whole("sample_steps", 1, 100_000)?.map(|n| n as u32);
-        let default = Optimizer::default();
-        let schedule = match f.text("schedule")? {
-            None => Schedule::Cosine,
-            Some(name) => Schedule::named(&name).ok_or_else(|| {
-                let known: Vec<&str> = Schedule::ALL.iter().map(|s| s.name()).collect();
-                fail!(Format, "{what}: schedule is {name}, want one of {}", known.join(", "))
-            })?,
-        };
-        let optimizer = Optimizer {
-            rate: f.number("rate")?.unwrap_or(default.rate),
-            warmup: f.whole("warmup", 0, 1 << 31)?.map_or(default.warmup, |n| n as u32),
-            schedule,
-            floor: f.number("floor")?.unwrap_or(default.floor),
-            beta1: f.number("beta1")?.unwrap_or(default.beta1),
-            beta2: f.number("beta2")?.unwrap_or(default.beta2),
-            epsilon: f.number("epsilon")?.unwrap_or(default.epsilon),
-            decay: f.number("decay")?.unwrap_or(default.decay),
-            clip: f.number("clip")?.unwrap_or(default.clip),
-            ema: f.number("ema")?.unwrap_or(default.ema),
-        };
+        let optimizer = optimizer(&mut f, what, Optimizer::default())?;
         let plan = Plan {
             steps: f.whole("steps", 1, 1 << 31)?.map_or(5000, |n| n as u32),
             batch: f.whole("batch", 1, 1 << 20)?.map_or(128, |n| n as usize),
@@ -102,8 +83,31 @@ impl Recipe {
     }
 }
 
+/// The keys of an optimiser; those left out are as in `default`.
+pub(super) fn optimizer(f: &mut Fields, what: &str, default: Optimizer) -> Result<Optimizer> {
+    let schedule = match f.text("schedule")? {
+        None => default.schedule,
+        Some(name) => Schedule::named(&name).ok_or_else(|| {
+            let known: Vec<&str> = Schedule::ALL.iter().map(|s| s.name()).collect();
+            fail!(Format, "{what}: schedule is {name}, want one of {}", known.join(", "))
+        })?,
+    };
+    Ok(Optimizer {
+        rate: f.number("rate")?.unwrap_or(default.rate),
+        warmup: f.whole("warmup", 0, 1 << 31)?.map_or(default.warmup, |n| n as u32),
+        schedule,
+        floor: f.number("floor")?.unwrap_or(default.floor),
+        beta1: f.number("beta1")?.unwrap_or(default.beta1),
+        beta2: f.number("beta2")?.unwrap_or(default.beta2),
+        epsilon: f.number("epsilon")?.unwrap_or(default.epsilon),
+        decay: f.number("decay")?.unwrap_or(default.decay),
+        clip: f.number("clip")?.unwrap_or(default.clip),
+        ema: f.number("ema")?.unwrap_or(default.ema),
+    })
+}
+
 /// A path, or the path and how often.
-fn metrics(value: Value) -> Result<Metrics> {
+pub(super) fn metrics(value: Value) -> Result<Metrics> {
     let mut f = match value {
         Value::String(path) => Fields::new("metrics", json!({ "path": path }))?,
         other => Fields::new("metrics", other)?,

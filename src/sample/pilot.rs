@@ -141,6 +141,7 @@ impl Sampler for Probe {
             variants: vec![0; n],
             levels: vec![],
             highest: vec![],
+            kernels: vec![],
         })
     }
 

@@ -13,6 +13,8 @@ pub struct Trajectory {
     pub states: Vec<(Desc, Vec<u8>)>,
     /// [rows + 1, components]
     pub levels: Vec<f64>,
+    /// [rows, components, 3]: a, c, v where every step is `w' = a w + c D + sqrt(v) z`; else empty.
+    pub kernels: Vec<f64>,
     taken: usize,
 }
 
@@ -31,7 +33,36 @@ impl Trajectory {
             let bytes = b.desc.bytes().saturating_mul(rows.len() + 1);
             states.push((b.desc, zeros(bytes, "a trajectory")?));
         }
-        Ok(Self { states, levels: rows.levels.clone(), taken: 0 })
+        let (levels, kernels) = (rows.levels.clone(), rows.kernels.clone());
+        Ok(Self { states, levels, kernels, taken: 0 })
+    }
+
+    /// An empty one of the same run, for batches of `rows` samples.
+    pub fn of_batch(&self, rows: usize) -> Result<Self> {
+        let mut states = Vec::new();
+        for (desc, bytes) in &self.states {
+            let records = bytes.len() / desc.bytes().max(1);
+            let dims = [&[rows], desc.dims().get(1..).unwrap_or_default()].concat();
+            let desc = Desc::new(desc.dtype, &dims)?;
+            states.push((desc, zeros(desc.bytes().saturating_mul(records), "a trajectory")?));
+        }
+        Ok(Self { states, levels: self.levels.clone(), kernels: self.kernels.clone(), taken: 0 })
+    }
+
+    /// Copies the states of a sample to a row of another.
+    pub fn copy_row(&self, row: usize, to: &mut Self, at: usize) -> Result<()> {
+        for ((from_desc, from), (to_desc, to)) in self.states.iter().zip(&mut to.states) {
+            let (a, b) = (from_desc.bytes(), to_desc.bytes());
+            let size = a / from_desc.dims().first().copied().unwrap_or(1).max(1);
+            for (one, other) in from.chunks_exact(a.max(1)).zip(to.chunks_exact_mut(b.max(1))) {
+                let from = one.get(row * size..(row + 1) * size);
+                match (from, other.get_mut(at * size..(at + 1) * size)) {
+                    (Some(from), Some(to)) => to.copy_from_slice(from),
+                    _ => bail!(Internal, "row {row} of a batch of {from_desc}"),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Runs one batch from its start to before the next, keeping every state. The results of the batch are in

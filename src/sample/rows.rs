@@ -35,6 +35,8 @@ pub struct Rows {
     pub control: bool,
     /// [rows + 1, components]: the levels the state passes through.
     pub levels: Vec<f64>,
+    /// [rows, components, 3]: a, c, v where every step is `w' = a w + c D + sqrt(v) z`; else empty.
+    pub kernels: Vec<f64>,
     bytes: Vec<u8>,
     stride: usize,
 }
@@ -131,6 +133,7 @@ impl Rows {
             control: info.control,
             stride: bytes.len() / n,
             levels,
+            kernels: plan.kernels,
             bytes,
         })
     }
@@ -144,6 +147,7 @@ impl Rows {
             form: Vec::new(),
             control: false,
             levels: Vec::new(),
+            kernels: Vec::new(),
             bytes: Vec::new(),
             stride: 0,
         }

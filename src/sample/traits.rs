@@ -255,6 +255,8 @@ pub struct RowPlan {
     pub levels: Vec<f64>,
     /// [rows, components]: the highest level each row asks for D at. Empty = the level before the row.
     pub highest: Vec<f64>,
+    /// [rows, components, 3]: a, c, v where every step is `w' = a w + c D + sqrt(v) z`; else empty.
+    pub kernels: Vec<f64>,
 }
 
 /// What a step gets and gives (`dfx_step_io`).

@@ -11,6 +11,7 @@ pub mod record {
     pub const CARRY: u32 = 4;
     pub const REWARD: u32 = 8;
     pub const REWARD_GRAD: u32 = 16;
+    pub const KERNELS: u32 = 32;
 }
 
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -35,7 +36,15 @@ pub struct LossIo {
     pub reward_grad: Vec<NodeId>,
     /// `[records]` per component.
     pub sigmas: Vec<NodeId>,
+    /// [rows, 3] per component.
+    pub kernels: Vec<NodeId>,
     pub reward: Option<NodeId>,
+    /// [batch]: 1, or 0 where the host had no reward for the sample.
+    pub valid: Option<NodeId>,
+    /// [batch]: what `advantage` made of the whole rollout.
+    pub advantage: Option<NodeId>,
+    /// Samples per condition.
+    pub group: u32,
     /// Out: a scalar.
     pub loss: Option<NodeId>,
     /// Out: scalars, one per declared metric.
@@ -52,6 +61,20 @@ pub struct SweepIo {
     /// Scalars per component: at this record, and at the one visited just before.
     pub sigma: Vec<NodeId>,
     pub sigma_next: Vec<NodeId>,
+    /// [3] per component: a, c, v of the step between the two; empty unless recorded.
+    pub kernel: Vec<NodeId>,
+}
+
+/// The rewards of a whole rollout (`dfx_advantage_io`).
+#[derive(Debug, Clone)]
+pub struct AdvantageIo {
+    /// [samples, rewards]
+    pub reward: NodeId,
+    /// [samples]
+    pub valid: NodeId,
+    pub group: u32,
+    /// Out: [samples]
+    pub advantage: Option<NodeId>,
 }
 
 pub trait Objective: Send + Sync {
@@ -59,4 +82,6 @@ pub trait Objective: Send + Sync {
     fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()>;
     fn has_sweep(&self) -> bool;
     fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()>;
+    fn has_advantage(&self) -> bool;
+    fn advantage(&self, b: &mut Build<'_>, io: &mut AdvantageIo) -> Result<()>;
 }

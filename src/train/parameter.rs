@@ -16,6 +16,10 @@ pub struct Parameter {
     pub name: String,
     pub desc: Desc,
     pub init: WeightInit,
+    /// Half of a low-rank adapter.
+    pub adapter: bool,
+    /// Of an adapter: the weight it belongs to is used transposed.
+    pub transposed: bool,
 }
 
 impl Parameter {
@@ -28,7 +32,13 @@ impl Parameter {
                 weight.desc
             );
         }
-        Ok(Self { name, desc: weight.desc, init: weight.init })
+        Ok(Self {
+            name,
+            desc: weight.desc,
+            init: weight.init,
+            adapter: weight.adapter,
+            transposed: false,
+        })
     }
 
     /// First values as bytes of the parameter's type, from byte `at` on.
@@ -101,7 +111,13 @@ mod tests {
     use super::*;
 
     fn parameter(name: &str, dtype: DType, init: WeightInit) -> Parameter {
-        Parameter { name: name.into(), desc: Desc::new(dtype, &[1000]).unwrap(), init }
+        Parameter {
+            name: name.into(),
+            desc: Desc::new(dtype, &[1000]).unwrap(),
+            init,
+            adapter: false,
+            transposed: false,
+        }
     }
 
     /// All first values, taken in unequal parts.

@@ -1,17 +1,18 @@
 //! The training loop: batches in their addressed order, one replay per step, checkpoints that resume to the same bits.
 //! A state after step t depends on the settings, the data and t only, never on how often the run was stopped.
 
+use super::checkpoint;
 use super::data::{Dataset, Permutation};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
-use super::parameter::{Parameter, from_bytes, to_bytes};
-use super::update::{self, Frozen, Place, Step};
+use super::parameter::{from_bytes, to_bytes};
+use super::update::{self, Frozen, Slots, Step};
+use crate::bail;
 use crate::base::{Desc, Result};
-use crate::exec::{Backend, BufferId, Interrupt, RunKey, Session, SessionBuilder};
+use crate::exec::{Backend, Interrupt, RunKey, Session, SessionBuilder};
 use crate::mem::{Budget, reserved};
 use crate::sample::build::Parts;
-use crate::weights::{self, SafeTensors, Wanted, write_pieces};
-use crate::{bail, fail};
+use crate::weights::SafeTensors;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -82,15 +83,7 @@ impl Training {
             );
         }
         let mut builder = SessionBuilder::new(backend);
-        let step = update::build(
-            &mut builder,
-            parts,
-            objective,
-            &plan.optimizer,
-            plan.batch,
-            &plan.trained,
-            frozen,
-        )?;
+        let step = built(&mut builder, parts, objective, &plan, frozen)?;
         check_data(parts, &data)?;
         let bytes = builder.bytes();
         let mut session = builder.allocate(budget)?;
@@ -124,8 +117,7 @@ impl Training {
         frozen: &Frozen,
     ) -> Result<u64> {
         let mut builder = SessionBuilder::new(backend);
-        let (o, batch) = (&plan.optimizer, plan.batch);
-        update::build(&mut builder, parts, objective, o, batch, &plan.trained, frozen)?;
+        built(&mut builder, parts, objective, plan, frozen)?;
         Ok(builder.bytes())
     }
 
@@ -213,7 +205,8 @@ impl Training {
         for i in 0..rounds.max(1) {
             self.load_batch(Some(data), i)?;
             let key = RunKey { seed: self.plan.seed, step: u32::MAX - i, first_sample: 0 };
-            self.session.run(self.step.measure, key, &mut || Interrupt::Continue)?;
+            let Some(plan) = self.step.measure else { bail!(Internal, "nothing to measure with") };
+            self.session.run(plan, key, &mut || Interrupt::Continue)?;
             let one = self.read_report()?;
             total.loss += share * one.loss;
             total.metrics.iter_mut().zip(&one.metrics).for_each(|(t, v)| *t += share * v);
@@ -311,27 +304,10 @@ impl Training {
             bail!(State, "a step is paused; finish it before saving");
         }
         self.check_whole()?;
-        let held = self.held();
-        let list: Vec<(&str, Desc)> = held.iter().map(|(w, _)| (w.name.as_str(), w.desc)).collect();
-        let mut metadata = metadata.clone();
         let state = serde_json::json!({
             "step": self.done, "seed": self.plan.seed, "fingerprint": self.fingerprint, "broken": self.broken,
         });
-        metadata.insert("diffx_checkpoint".into(), state.to_string());
-        write_pieces(path, &metadata, &list, &mut |i, put| match held.get(i) {
-            Some((_, buffer)) => self.session.show(*buffer, put),
-            None => bail!(Internal, "a checkpoint has no tensor {i}"),
-        })
-    }
-
-    /// The tensors of a checkpoint, and where they are.
-    fn held(&self) -> Vec<(Wanted, BufferId)> {
-        let of = |(p, place): &(Parameter, Place)| {
-            kinds(place).map(|(kind, buffer)| {
-                (Wanted { name: format!("{kind}/{}", p.name), desc: p.desc }, buffer)
-            })
-        };
-        self.step.parameters.iter().flat_map(of).collect()
+        checkpoint::save(&self.session, &self.step, path, metadata, &state)
     }
 
     /// Goes on where `save` stopped. The file must be of the same plan, data and settings.
@@ -341,43 +317,29 @@ impl Training {
 
     /// Goes on with the checkpoint in a file that is open already.
     pub fn resume_from(&mut self, file: &SafeTensors) -> Result<()> {
-        let label = file.label().to_owned();
-        let Some(state) = file.metadata().get("diffx_checkpoint") else {
-            bail!(Format, "{label}: not a checkpoint of a training");
-        };
-        if state.len() > 4096 {
-            bail!(Format, "{label}: diffx_checkpoint has {} bytes, want at most 4096", state.len());
-        }
-        let state: serde_json::Value = serde_json::from_str(state)
-            .map_err(|e| fail!(Format, "{label}: diffx_checkpoint is not JSON: {e}"))?;
-        let step = state.get("step").and_then(serde_json::Value::as_u64);
-        let seed = state.get("seed").and_then(serde_json::Value::as_u64);
-        let (Some(step), Some(seed)) = (step.and_then(|s| u32::try_from(s).ok()), seed) else {
-            bail!(Format, "{label}: diffx_checkpoint is {state}, want step and seed");
-        };
-        if seed != self.plan.seed {
-            bail!(Invalid, "{label}: trained with seed {seed}, this run has {}", self.plan.seed);
-        }
-        let made_by = state.get("fingerprint").and_then(serde_json::Value::as_str);
-        if made_by != Some(self.fingerprint.as_str()) {
-            bail!(
-                Invalid,
-                "{label}: was saved by a training with other data or other settings; resume it with the same"
-            );
-        }
-        let (wanted, buffers): (Vec<Wanted>, Vec<BufferId>) = self.held().into_iter().unzip();
-        weights::bind::check(file, &wanted)?;
+        let state = checkpoint::state(file, self.plan.seed, &self.fingerprint)?;
+        checkpoint::check(&self.step, file)?;
         self.whole = false; // until all of it is there
-        for (want, buffer) in wanted.iter().zip(buffers) {
-            self.session.fill(buffer, &mut |at, piece| file.read_as(want, at, piece))?;
-        }
+        checkpoint::load(&mut self.session, &self.step, file)?;
         self.whole = true;
-        let broken = state.get("broken").and_then(serde_json::Value::as_u64);
-        self.done = step;
-        self.broken = broken.and_then(|n| u32::try_from(n).ok()).unwrap_or(0);
+        self.done = checkpoint::whole(&state, "step").unwrap_or(0); // `state` has looked
+        self.broken = checkpoint::whole(&state, "broken").unwrap_or(0);
         self.paused = false;
         Ok(())
     }
+}
+
+/// The step of a training on data.
+fn built(
+    session: &mut SessionBuilder,
+    parts: &Parts,
+    objective: &dyn Objective,
+    plan: &Plan,
+    frozen: &Frozen,
+) -> Result<Step> {
+    let mut slots =
+        Slots { trained: &plan.trained, views: &[], frozen: &mut update::lookup(frozen) };
+    update::build(session, parts, objective, &plan.optimizer, plan.batch, None, &mut slots)
 }
 
 fn fingerprint(plan: &Plan, data: &Dataset) -> String {
@@ -398,11 +360,6 @@ fn fingerprint(plan: &Plan, data: &Dataset) -> String {
 
 fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
-/// The tensors of a parameter in a checkpoint.
-fn kinds(place: &Place) -> [(&'static str, BufferId); 4] {
-    [("raw", place.weight), ("ema", place.ema), ("adam_m", place.m), ("adam_v", place.v)]
 }
 
 fn check_data(parts: &Parts, data: &Dataset) -> Result<()> {

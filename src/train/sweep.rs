@@ -5,7 +5,7 @@
 //! The record a sweep sets out from keeps the carry it begins with (the reward's gradient, or 0); from there on each
 //! record's carry is what the plan made of the one before.
 
-use super::objective::{Objective, SweepIo};
+use super::objective::{Objective, SweepIo, record};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, PlanId, RunKey, Session, SessionBuilder};
@@ -13,16 +13,22 @@ use crate::mem::{Budget, zeros};
 use crate::sample::{Binder, Build, Parts, Space, Trajectory};
 use std::sync::Arc;
 
-/// A planned sweep. It serves any trajectory of its batch.
+/// A planned sweep in a session of its own. It serves any trajectory of its batch.
 pub struct Sweep {
     session: Session,
+    swept: SweepPlan,
+    bytes: u64,
+}
+
+/// A sweep as a plan of a session, which may hold other plans.
+pub struct SweepPlan {
     plan: PlanId,
     backwards: bool,
     components: Vec<Places>,
     /// [components] levels at this record, and at the one visited before.
     levels: [BufferId; 2],
-    staging: Vec<u8>,
-    bytes: u64,
+    /// [components, 3], where the objective wants the kernels.
+    kernels: Option<BufferId>,
     wide: bool,
 }
 
@@ -44,11 +50,42 @@ impl Sweep {
         bind: &mut Binder<'_>,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
+        let mut session = SessionBuilder::new(backend);
+        let swept = SweepPlan::add(&mut session, parts, objective, batch, bind)?;
+        let bytes = session.bytes();
+        Ok(Self { session: session.allocate(budget)?, swept, bytes })
+    }
+
+    /// Memory the session took.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// As [`SweepPlan::run`].
+    pub fn run(
+        &mut self,
+        trajectory: &Trajectory,
+        first: Option<&[Vec<u8>]>,
+        key: RunKey,
+        interrupt: &mut dyn FnMut() -> Interrupt,
+    ) -> Result<Vec<Vec<u8>>> {
+        self.swept.run(&mut self.session, trajectory, first, key, interrupt)
+    }
+}
+
+impl SweepPlan {
+    pub fn add(
+        session: &mut SessionBuilder,
+        parts: &Parts,
+        objective: &dyn Objective,
+        batch: usize,
+        bind: &mut Binder<'_>,
+    ) -> Result<Self> {
         if !objective.has_sweep() {
             bail!(Unsupported, "the objective has no sweep");
         }
+        let info = objective.info()?;
         let n = parts.components.len();
-        let mut session = SessionBuilder::new(backend);
         let mut b = Build::new(parts, batch)?;
         let mut inputs = Vec::new();
         let mut components = Vec::new();
@@ -86,7 +123,18 @@ impl Sweep {
             }
         }
         let [sigma, sigma_next] = sigmas;
-        let mut io = SweepIo { x, x_next, carry_out: carry.clone(), carry, sigma, sigma_next };
+        let mut kernel = Vec::new();
+        let mut kernels = None;
+        if info.records & record::KERNELS != 0 {
+            let desc = Desc::new(parts.float, &[n, 3])?;
+            let id = session.buffer("kernel", desc);
+            inputs.push(id);
+            kernels = Some(id);
+            let all = b.graph.input("kernel", desc);
+            kernel.extend((0..n).map(|c| row(&mut b, all, c)));
+        }
+        let carry_out = carry.clone();
+        let mut io = SweepIo { x, x_next, carry_out, carry, sigma, sigma_next, kernel };
         objective.sweep(&mut b, &mut io)?;
         b.graph.check()?;
         if io.carry_out.len() != n {
@@ -102,22 +150,16 @@ impl Sweep {
         }
         let weights = bind(b.graph.weights())?;
         let plan = session.plan(&b.graph, &inputs, &outputs, &weights)?;
-        let bytes = session.bytes();
-        let backwards = objective.info()?.sweep_backwards;
+        let backwards = info.sweep_backwards;
         let wide = parts.float == crate::base::DType::F64;
-        let session = session.allocate(budget)?;
-        Ok(Self { session, plan, backwards, components, levels, staging: Vec::new(), bytes, wide })
-    }
-
-    /// Memory the session took.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
+        Ok(Self { plan, backwards, components, levels, kernels, wide })
     }
 
     /// The carry at every record, [records, batch, ...] bytes per component. `first` is the carry of the record the
     /// sweep sets out from, one batch per component; none is zeros. Draws are addressed by record.
     pub fn run(
         &mut self,
+        session: &mut Session,
         trajectory: &Trajectory,
         first: Option<&[Vec<u8>]>,
         key: RunKey,
@@ -146,7 +188,7 @@ impl Sweep {
                     slot.len()
                 ),
             }
-            self.session.write(places.carry, slot)?;
+            session.write(places.carry, slot)?;
             carries.push(all);
         }
         for visit in 1..records {
@@ -158,29 +200,39 @@ impl Sweep {
                 let size = desc.bytes();
                 for (buffer, k) in [(places.x, at), (places.x_next, before)] {
                     match states.get(k * size..(k + 1) * size) {
-                        Some(state) => self.session.write(buffer, state)?,
+                        Some(state) => session.write(buffer, state)?,
                         None => bail!(Invalid, "sweep: the trajectory has no record {k}"),
                     }
                 }
             }
             for (which, k) in [(0, at), (1, before)] {
-                self.staging.clear();
-                for level in &trajectory.levels[k * n..(k + 1) * n] {
-                    match self.wide {
-                        true => self.staging.extend_from_slice(&level.to_ne_bytes()),
-                        false => self.staging.extend_from_slice(&(*level as f32).to_ne_bytes()),
+                let levels = self.encoded(&trajectory.levels[k * n..(k + 1) * n]);
+                session.write(self.levels[which], &levels)?;
+            }
+            if let Some(kernels) = self.kernels {
+                let step = at.min(before) * 3 * n; // the step between the two records
+                match trajectory.kernels.get(step..step + 3 * n) {
+                    Some(kernel) => session.write(kernels, &self.encoded(kernel))?,
+                    None => {
+                        bail!(Invalid, "sweep: the trajectory has no kernel {}", at.min(before))
                     }
                 }
-                self.session.write(self.levels[which], &self.staging)?;
             }
             let key = RunKey { step: at as u32, ..key };
-            while !self.session.run(self.plan, key, interrupt)? {}
+            while !session.run(self.plan, key, interrupt)? {}
             for (places, all) in self.components.iter().zip(&mut carries) {
                 let size = places.carry_bytes;
-                self.session.read(places.carry, &mut all[at * size..(at + 1) * size])?;
+                session.read(places.carry, &mut all[at * size..(at + 1) * size])?;
             }
         }
         Ok(carries)
+    }
+
+    fn encoded(&self, values: &[f64]) -> Vec<u8> {
+        match self.wide {
+            true => values.iter().flat_map(|v| v.to_ne_bytes()).collect(),
+            false => values.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
+        }
     }
 }
 
@@ -198,4 +250,13 @@ fn scalar(b: &mut Build<'_>, all: crate::graph::NodeId, at: usize) -> crate::gra
     let cut = Attrs::NONE.with_dims(AttrKey::Start, &[at]).with_dims(AttrKey::Stop, &[at + 1]);
     let cell = b.graph.emit(Op::Slice, &[all], cut);
     b.graph.emit(Op::Reshape, &[cell], Attrs::NONE.with_dims(AttrKey::Shape, &[]))
+}
+
+/// Row `at` of [n, 3].
+fn row(b: &mut Build<'_>, all: crate::graph::NodeId, at: usize) -> crate::graph::NodeId {
+    use crate::graph::{AttrKey, Attrs, Op};
+    let cut =
+        Attrs::NONE.with_dims(AttrKey::Start, &[at, 0]).with_dims(AttrKey::Stop, &[at + 1, 3]);
+    let one = b.graph.emit(Op::Slice, &[all], cut);
+    b.graph.emit(Op::Reshape, &[one], Attrs::NONE.with_dims(AttrKey::Shape, &[3]))
 }

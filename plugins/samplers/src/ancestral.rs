@@ -62,6 +62,9 @@ impl Sampler for Ancestral {
             let row: Vec<_> = (0..knots.components()).flat_map(of).collect();
             let last = (0..knots.components()).all(|c| knots.of(c)[k + 1] == 0.0);
             plan.push(if last { LAST } else { DRAW }, &row);
+            for r in row.chunks_exact(COLUMNS) {
+                plan.push_kernel(if last { [0.0, 1.0, 0.0] } else { [r[2], r[3], r[4]] });
+            }
         }
         Ok(plan)
     }

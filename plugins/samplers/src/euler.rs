@@ -53,7 +53,9 @@ impl Sampler for Euler {
         let mut plan = Plan::default();
         for k in 0..knots.steps() {
             let of = |c: usize| row(knots.of(c)[k], knots.of(c)[k + 1]);
-            plan.push(0, &(0..knots.components()).flat_map(of).collect::<Vec<_>>());
+            let rows: Vec<_> = (0..knots.components()).map(of).collect();
+            plan.push(0, &rows.concat());
+            rows.iter().for_each(|r| plan.push_kernel([r[KEEP], r[MOVE], 0.0]));
         }
         Ok(plan)
     }

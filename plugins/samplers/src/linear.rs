@@ -101,6 +101,11 @@ impl<T: Linear> Sampler for OneCall<T> {
                 draw |= if row.v > 0.0 { DRAW } else { 0 };
             }
             plan.push(2 * past + draw, &columns);
+            if T::PAST == 0 {
+                columns
+                    .chunks_exact(Self::COLUMNS)
+                    .for_each(|r| plan.push_kernel([r[2], r[4], r[3]]));
+            }
         }
         Ok(plan)
     }

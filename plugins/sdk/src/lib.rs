@@ -45,7 +45,7 @@ pub use info::{Component, ComponentView, Cond, Like, Slot, Space, Stats};
 pub use instance::{Factory, FactoryOf, Kind};
 pub use model::{AsModel, Model, ModelInfo, ModelIo, Predicts};
 pub use node::{Node, Operand};
-pub use objective::{AsObjective, Loss, Objective, ObjectiveInfo, Sweep, record};
+pub use objective::{Advantage, AsObjective, Loss, Objective, ObjectiveInfo, Sweep, record};
 pub use process::{AsProcess, Cx, Function, Functions, Precond, Process, ProcessInfo};
 pub use sampler::{AsSampler, Knots, Plan, Sampler, SamplerInfo, Step};
 #[doc(hidden)]

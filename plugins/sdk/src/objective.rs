@@ -1,4 +1,5 @@
-//! An objective: a scalar loss of a batch, or of a recorded rollout, and an optional sweep over its records.
+//! An objective: a scalar loss of a batch, or of a recorded rollout, an optional sweep over its records, and what is
+//! made of the rewards of a whole rollout before its batches are trained on.
 
 use crate::abi;
 use crate::builder::Builder;
@@ -17,6 +18,7 @@ pub mod record {
     pub const CARRY: u32 = 4;
     pub const REWARD: u32 = 8;
     pub const REWARD_GRAD: u32 = 16;
+    pub const KERNELS: u32 = 32;
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,11 +34,18 @@ pub struct ObjectiveInfo {
 
 pub trait Objective: Factory {
     const SWEEP: bool = false;
+    const ADVANTAGE: bool = false;
     fn info(&self) -> ObjectiveInfo;
     fn loss<'b>(&self, b: Builder<'b>, io: &mut Loss<'b>) -> Result<()>;
 
     fn sweep<'b>(&self, b: Builder<'b>, _io: &mut Sweep<'b>) -> Result<()> {
         b.fail(abi::E_UNSUPPORTED, "this objective has no sweep");
+        Ok(())
+    }
+
+    /// Once per rollout, over all of its samples.
+    fn advantage<'b>(&self, b: Builder<'b>, _io: &mut Advantage<'b>) -> Result<()> {
+        b.fail(abi::E_UNSUPPORTED, "this objective has no advantage");
         Ok(())
     }
 }
@@ -49,7 +58,11 @@ pub struct Loss<'b> {
     carry: &'b [abi::Node],
     reward_grad: &'b [abi::Node],
     sigmas: &'b [abi::Node],
+    kernels: &'b [abi::Node],
     reward: abi::Node,
+    valid: abi::Node,
+    advantage: abi::Node,
+    group: u32,
     loss: &'b mut abi::Node,
     metrics: &'b mut [abi::Node],
 }
@@ -88,6 +101,26 @@ impl<'b> Loss<'b> {
         self.b.node(self.reward)
     }
 
+    /// `[rows, 3]`: a, c, v of each step `w' = a w + c D + sqrt(v) z`.
+    pub fn kernels(&self, component: usize) -> Node<'b> {
+        read(self.b, self.kernels, component, "recorded kernel")
+    }
+
+    /// `[batch]`: 1, or 0 where the host had no reward for the sample.
+    pub const fn valid(&self) -> Node<'b> {
+        self.b.node(self.valid)
+    }
+
+    /// `[batch]`: what `advantage` made of the whole rollout.
+    pub const fn advantage(&self) -> Node<'b> {
+        self.b.node(self.advantage)
+    }
+
+    /// Samples per condition; a batch holds whole groups, one after another.
+    pub fn group(&self) -> i64 {
+        i64::from(self.group.max(1))
+    }
+
     pub const fn set_loss(&mut self, value: Node<'b>) {
         *self.loss = value.id;
     }
@@ -106,6 +139,7 @@ pub struct Sweep<'b> {
     carry_out: &'b mut [abi::Node],
     sigma: &'b [abi::Node],
     sigma_next: &'b [abi::Node],
+    kernel: &'b [abi::Node],
 }
 
 impl<'b> Sweep<'b> {
@@ -136,8 +170,44 @@ impl<'b> Sweep<'b> {
         read(self.b, self.sigma_next, component, "component")
     }
 
+    /// `[3]`: a, c, v of the step between this record and the one visited just before.
+    pub fn kernel(&self, component: usize) -> Node<'b> {
+        read(self.b, self.kernel, component, "recorded kernel")
+    }
+
     pub fn set_carry(&mut self, component: usize, value: Node<'b>) {
         write(self.b, self.carry_out, component, value, "component");
+    }
+}
+
+/// The rewards of a whole rollout.
+pub struct Advantage<'b> {
+    b: Builder<'b>,
+    group: u32,
+    reward: abi::Node,
+    valid: abi::Node,
+    advantage: &'b mut abi::Node,
+}
+
+impl<'b> Advantage<'b> {
+    /// Samples per condition, which stand one after another.
+    pub fn group(&self) -> i64 {
+        i64::from(self.group.max(1))
+    }
+
+    /// `[samples, n_rewards]`, 0 where not valid.
+    pub const fn reward(&self) -> Node<'b> {
+        self.b.node(self.reward)
+    }
+
+    /// `[samples]`: 1, or 0 where the host had no reward.
+    pub const fn valid(&self) -> Node<'b> {
+        self.b.node(self.valid)
+    }
+
+    /// `[samples]`.
+    pub const fn set_advantage(&mut self, value: Node<'b>) {
+        *self.advantage = value.id;
     }
 }
 
@@ -171,7 +241,7 @@ impl<T: Objective> AsObjective<T> {
         info: Some(objective_info::<T>),
         loss: Some(loss::<T>),
         sweep: if T::SWEEP { Some(sweep::<T>) } else { None },
-        reserved_ptr: core::ptr::null(),
+        advantage: if T::ADVANTAGE { Some(advantage::<T>) } else { None },
     };
 }
 
@@ -219,7 +289,11 @@ unsafe extern "C" fn loss<T: Objective>(
             carry: slice(io.carry, n),
             reward_grad: slice(io.reward_grad, n),
             sigmas: slice(io.sigmas, n),
+            kernels: slice(io.kernels, n),
             reward: io.reward,
+            valid: io.valid,
+            advantage: io.advantage,
+            group: io.group,
             metrics: slice_mut(io.metrics, io.n_metrics),
             loss: &mut io.loss,
         };
@@ -250,8 +324,34 @@ unsafe extern "C" fn sweep<T: Objective>(
             carry_out: slice_mut(io.carry_out, n),
             sigma: slice(io.sigma, n),
             sigma_next: slice(io.sigma_next, n),
+            kernel: slice(io.kernel, n),
         };
         instance.plugin.sweep(b, &mut io)
+    };
+    // Safety: err is null or the host's error.
+    unsafe { guard(err, body) }
+}
+
+unsafe extern "C" fn advantage<T: Objective>(
+    this: *const c_void,
+    graph: *mut abi::Graph,
+    io: *mut abi::AdvantageIo,
+    err: *mut abi::Error,
+) -> abi::Status {
+    // Safety: this came from create; io is the host's for this call.
+    let body = || unsafe {
+        let instance = Instance::<AsObjective<T>>::of(this)?;
+        let io = input(io, "io")?;
+        let core = instance.core(graph);
+        let b = Builder::new(&core);
+        let mut io = Advantage {
+            b,
+            group: io.group,
+            reward: io.reward,
+            valid: io.valid,
+            advantage: &mut io.advantage,
+        };
+        instance.plugin.advantage(b, &mut io)
     };
     // Safety: err is null or the host's error.
     unsafe { guard(err, body) }

@@ -73,12 +73,19 @@ pub struct Plan {
     pub levels: Option<Vec<f64>>,
     /// `[rows, components]`: the highest noise level each row asks for D at. None = the level before the row.
     pub highest: Option<Vec<f64>>,
+    /// `[rows, components, 3]`: a, c, v of a step `w' = a w + c D + sqrt(v) z`; NaN where it is none. None = nowhere.
+    pub kernels: Option<Vec<f64>>,
 }
 
 impl Plan {
     pub fn push(&mut self, variant: u32, row: &[f64]) {
         self.rows.extend_from_slice(row);
         self.variants.push(variant);
+    }
+
+    /// Says of the row pushed last that component after component is Gaussian: `w' = a w + c D + sqrt(v) z`.
+    pub fn push_kernel(&mut self, kernel: [f64; 3]) {
+        self.kernels.get_or_insert_default().extend(kernel);
     }
 }
 
@@ -243,16 +250,21 @@ unsafe extern "C" fn plan<T: Sampler>(
             variants.copy_from_slice(&plan.variants);
         }
         let want = n_rows * io.n_components as usize;
-        for (given, out) in [(&plan.levels, io.levels), (&plan.highest, io.highest)] {
-            let Some(levels) = given else { continue };
-            if levels.len() != want {
-                let got = levels.len();
-                let text = format!("plan has {got} levels, want {want}: one per row and component");
+        let lists = [
+            (&plan.levels, io.levels, want, "levels, want", "one per row and component"),
+            (&plan.highest, io.highest, want, "levels, want", "one per row and component"),
+            (&plan.kernels, io.kernels, 3 * want, "kernel numbers, want", "three of each"),
+        ];
+        for (given, out, want, what, each) in lists {
+            let Some(numbers) = given else { continue };
+            if numbers.len() != want {
+                let got = numbers.len();
+                let text = format!("plan has {got} {what} {want}: {each}");
                 return Err(Error::new(abi::E_PLUGIN, text));
             }
             let out = slice_mut(out, want as u32);
             if out.len() == want {
-                out.copy_from_slice(levels);
+                out.copy_from_slice(numbers);
             }
         }
         Ok(())

@@ -180,6 +180,7 @@ mirrors! { KINDS
         variants: *mut u32,
         levels: *mut f64,
         highest: *mut f64,
+        kernels: *mut f64,
     }
 
     "dfx_step_io" StepIo {
@@ -247,6 +248,22 @@ mirrors! { KINDS
         metrics: *mut u32,
         reward: u32,
         loss: u32,
+        kernels: *const u32,
+        valid: u32,
+        advantage: u32,
+        group: u32,
+        reserved2: u32,
+    }
+
+    "dfx_advantage_io" AdvantageIo {
+        struct_size: u32,
+        group: u32,
+        n_rewards: u32,
+        reserved: u32,
+        reward: u32,
+        valid: u32,
+        advantage: u32,
+        reserved2: u32,
     }
 
     "dfx_sweep_io" SweepIo {
@@ -258,6 +275,7 @@ mirrors! { KINDS
         carry_out: *mut u32,
         sigma: *const u32,
         sigma_next: *const u32,
+        kernel: *const u32,
     }
 
     "dfx_objective_api" ObjectiveApi {
@@ -266,6 +284,6 @@ mirrors! { KINDS
         info: Option<unsafe extern "C" fn(*const c_void, *mut ObjectiveInfo, *mut Error) -> i32>,
         loss: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut LossIo, *mut Error) -> i32>,
         sweep: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut SweepIo, *mut Error) -> i32>,
-        reserved_ptr: *const c_void,
+        advantage: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut AdvantageIo, *mut Error) -> i32>,
     }
 }

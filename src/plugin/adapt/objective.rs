@@ -8,12 +8,12 @@ use crate::bail;
 use crate::base::Result;
 use crate::graph::NodeId;
 use crate::sample::Build;
-use crate::train::{LossIo, Objective, ObjectiveInfo, SweepIo};
+use crate::train::{AdvantageIo, LossIo, Objective, ObjectiveInfo, SweepIo};
 use std::ptr;
 use std::sync::Arc;
 
 /// The records this engine can make.
-const RECORDS: u32 = 31;
+const RECORDS: u32 = 63;
 const MAX_REWARDS: u32 = 1024;
 
 pub(in super::super) struct ObjectivePlugin {
@@ -75,14 +75,14 @@ impl Objective for ObjectivePlugin {
 
     fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()> {
         let n = b.parts.components.len();
-        for nodes in [&io.x0, &io.states, &io.carry, &io.reward_grad, &io.sigmas] {
+        for nodes in [&io.x0, &io.states, &io.carry, &io.reward_grad, &io.sigmas, &io.kernels] {
             if !nodes.is_empty() && nodes.len() != n {
                 bail!(Invalid, "loss: {} nodes for {n} components", nodes.len());
             }
         }
         let (x0, states) = (raw(&io.x0), raw(&io.states));
         let (carry, reward_grad) = (raw(&io.carry), raw(&io.reward_grad));
-        let sigmas = raw(&io.sigmas);
+        let (sigmas, kernels) = (raw(&io.sigmas), raw(&io.kernels));
         let mut metrics = vec![0; self.info.metrics.len()];
         let mut c = abi::LossIo {
             struct_size: size_of::<abi::LossIo>() as u32,
@@ -97,6 +97,11 @@ impl Objective for ObjectivePlugin {
             metrics: metrics.as_mut_ptr(),
             reward: io.reward.map_or(0, |n| n.0),
             loss: 0,
+            kernels: array(&kernels),
+            valid: io.valid.map_or(0, |n| n.0),
+            advantage: io.advantage.map_or(0, |n| n.0),
+            group: io.group.max(1),
+            reserved2: 0,
         };
         let built =
             self.instance.build(b, Role::Composer, |this, g, error| match self.api.loss {
@@ -122,9 +127,12 @@ impl Objective for ObjectivePlugin {
     fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()> {
         let Some(sweep) = self.api.sweep else { bail!(State, "sweep: this objective has none") };
         let n = io.x.len();
-        if [&io.x_next, &io.carry, &io.sigma, &io.sigma_next].iter().any(|v| v.len() != n) {
+        let kernels = io.kernel.is_empty() || io.kernel.len() == n;
+        let full = [&io.x_next, &io.carry, &io.sigma, &io.sigma_next].iter().all(|v| v.len() == n);
+        if !full || !kernels {
             bail!(Invalid, "sweep: want a next state, a carry and two levels per component");
         }
+        let kernel = raw(&io.kernel);
         let (x, x_next, carry) = (raw(&io.x), raw(&io.x_next), raw(&io.carry));
         let (sigma, sigma_next) = (raw(&io.sigma), raw(&io.sigma_next));
         let mut carry_out = vec![NodeId::ERROR.0; n];
@@ -137,12 +145,39 @@ impl Objective for ObjectivePlugin {
             carry_out: carry_out.as_mut_ptr(),
             sigma: sigma.as_ptr(),
             sigma_next: sigma_next.as_ptr(),
+            kernel: array(&kernel),
         };
         // Safety: the contract of the table; every array is as long as the io says.
         let built = self.instance.build(b, Role::Composer, |this, g, error| unsafe {
             sweep(this, g, &raw mut c, error)
         })?;
         io.carry_out = built.nodes(b, &carry_out, "a carry, component")?;
+        Ok(())
+    }
+
+    fn has_advantage(&self) -> bool {
+        self.api.advantage.is_some()
+    }
+
+    fn advantage(&self, b: &mut Build<'_>, io: &mut AdvantageIo) -> Result<()> {
+        let Some(advantage) = self.api.advantage else {
+            bail!(State, "advantage: this objective has none")
+        };
+        let mut c = abi::AdvantageIo {
+            struct_size: size_of::<abi::AdvantageIo>() as u32,
+            group: io.group.max(1),
+            n_rewards: self.info.n_rewards,
+            reserved: 0,
+            reward: io.reward.0,
+            valid: io.valid.0,
+            advantage: 0,
+            reserved2: 0,
+        };
+        // Safety: the contract of the table; io holds no pointers.
+        let built = self.instance.build(b, Role::Composer, |this, g, error| unsafe {
+            advantage(this, g, &raw mut c, error)
+        })?;
+        io.advantage = Some(built.node(b, c.advantage, "an advantage")?);
         Ok(())
     }
 }

@@ -133,6 +133,7 @@ impl Sampler for SamplerPlugin {
             variants: ptr::null_mut(),
             levels: ptr::null_mut(),
             highest: ptr::null_mut(),
+            kernels: ptr::null_mut(),
         };
         self.call_plan(&mut c)?;
         let (n_rows, n_coeff) = (c.n_rows, columns);
@@ -151,11 +152,13 @@ impl Sampler for SamplerPlugin {
             .flat_map(|row| knots.iter().map(move |k| k[row.min(levels - 1)]))
             .collect();
         let untouched = highest.clone();
+        let mut kernels = vec![f64::NAN; 3 * ends.len()];
         c.knots = all.as_ptr();
         c.rows = rows.as_mut_ptr();
         c.variants = variants.as_mut_ptr();
         c.levels = ends.as_mut_ptr();
         c.highest = highest.as_mut_ptr();
+        c.kernels = kernels.as_mut_ptr();
         c.n_coeff = columns as u32;
         self.call_plan(&mut c)?;
         if c.n_rows != n_rows {
@@ -182,7 +185,11 @@ impl Sampler for SamplerPlugin {
         }
         // a plugin that leaves it asks at most at the level before the row, which may be one of its own
         let highest = if highest == untouched { Vec::new() } else { highest };
-        Ok(RowPlan { n_coeff, rows, variants, levels: ends, highest })
+        // all of them or none: a rollout is of one kind
+        let known = kernels.as_chunks::<3>().0.iter();
+        let gaussian = |k: &[f64; 3]| k.iter().all(|v| v.is_finite()) && k[2] >= 0.0;
+        let kernels = if known.copied().all(|k| gaussian(&k)) { kernels } else { Vec::new() };
+        Ok(RowPlan { n_coeff, rows, variants, levels: ends, highest, kernels })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0x6758_ecf3;
+pub const HEADER_LAYOUT: u32 = 0x28ba_dba1;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -414,6 +414,7 @@ mirrors! {
         variants: *mut u32,
         levels: *mut f64,
         highest: *mut f64,
+        kernels: *mut f64,
     }
     StepIo = "dfx_step_io" {
         struct_size: u32,
@@ -475,6 +476,21 @@ mirrors! {
         metrics: *mut Node,
         reward: Node,
         loss: Node,
+        kernels: *const Node,
+        valid: Node,
+        advantage: Node,
+        group: u32,
+        reserved2: u32,
+    }
+    AdvantageIo = "dfx_advantage_io" {
+        struct_size: u32,
+        group: u32,
+        n_rewards: u32,
+        reserved: u32,
+        reward: Node,
+        valid: Node,
+        advantage: Node,
+        reserved2: u32,
     }
     SweepIo = "dfx_sweep_io" {
         struct_size: u32,
@@ -485,6 +501,7 @@ mirrors! {
         carry_out: *mut Node,
         sigma: *const Node,
         sigma_next: *const Node,
+        kernel: *const Node,
     }
     ObjectiveApi = "dfx_objective_api" {
         struct_size: u32,
@@ -492,7 +509,7 @@ mirrors! {
         info: Option<unsafe extern "C" fn(*const c_void, *mut ObjectiveInfo, *mut Error) -> Status>,
         loss: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut LossIo, *mut Error) -> Status>,
         sweep: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut SweepIo, *mut Error) -> Status>,
-        reserved_ptr: *const c_void,
+        advantage: Option<unsafe extern "C" fn(*const c_void, *mut Graph, *mut AdvantageIo, *mut Error) -> Status>,
     }
     Factory = "dfx_factory" {
         struct_size: u32,

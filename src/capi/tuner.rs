@@ -1,0 +1,347 @@
+//! Tuning by rewards: a pure sequence of calls, one caller at a time.
+
+use super::guard::{CError, guard, needed, out, path, quiet, text};
+use super::handle::{Handle, Object};
+use super::model::CModel;
+use super::option::{self, CReward, Growing, RolloutOptions, Training, check_flags};
+use super::tensor::{self, CTensor};
+use crate::base::{DType, Result};
+use crate::engine::Engine;
+use crate::engine::tuner::Tuner;
+use crate::mem::Tensor;
+use crate::train::{Report, Reward};
+use crate::weights::convert;
+use crate::{bail, fail};
+use std::ffi::c_char;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A tuner, and what its last update said.
+pub struct Held {
+    engine: Arc<Engine>,
+    inner: Mutex<(Tuner, Option<Report>)>,
+}
+
+pub type CTuner = Handle<Held>;
+
+impl Object for Held {
+    const MAGIC: u64 = 0x6469_6666_7874_756e;
+    const NAME: &'static str = "dfx_tuner";
+
+    fn engine(&self) -> Option<&Arc<Engine>> {
+        Some(&self.engine)
+    }
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_create(
+    m: *const CModel,
+    config: *const c_char,
+    result: *mut *mut CTuner,
+    err: *mut CError,
+) -> i32 {
+    // Safety: the contract of the header.
+    let model = match unsafe { CModel::get(m) } {
+        Ok(model) => model,
+        Err(e) => return guard(err, None, || Err(e)),
+    };
+    guard(err, Some(&model.value.engine), || {
+        // Safety: as above.
+        let (result, config) = unsafe { (out(result, "tuner")?, needed(config, "config")?) };
+        let tuner = Tuner::new(&model.value, config)?;
+        let engine = Arc::clone(&model.value.engine);
+        result.write(CTuner::make(Held { engine, inner: Mutex::new((tuner, None)) }));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_release(t: *mut CTuner) {
+    // Safety: the contract of the header.
+    quiet((), || unsafe { CTuner::release(t) });
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_plan(
+    m: *const CModel,
+    config: *const c_char,
+    bytes: *mut u64,
+    err: *mut CError,
+) -> i32 {
+    // Safety: the contract of the header.
+    let model = match unsafe { CModel::get(m) } {
+        Ok(model) => model,
+        Err(e) => return guard(err, None, || Err(e)),
+    };
+    guard(err, Some(&model.value.engine), || {
+        // Safety: as above.
+        let (bytes, config) = unsafe { (out(bytes, "bytes")?, needed(config, "config")?) };
+        bytes.write(Tuner::plan(&model.value, config)?);
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_json(
+    t: *const CTuner,
+    json: *mut *const c_char,
+    err: *mut CError,
+) -> i32 {
+    let mut said = None;
+    let status = with(t.cast_mut(), err, |tuner, _| {
+        said = Some(tuner.to_json().to_string());
+        Ok(())
+    });
+    match said {
+        None => status,
+        Some(said) => guard(err, None, || {
+            // Safety: the contract of the header.
+            let (handle, json) = unsafe { (CTuner::get(t)?, out(json, "json")?) };
+            json.write(handle.keep(said));
+            Ok(())
+        }),
+    }
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_rollout(
+    t: *mut CTuner,
+    options: *const RolloutOptions,
+    err: *mut CError,
+) -> i32 {
+    with(t, err, |tuner, _| {
+        // Safety: the contract of the header, for everything lent here.
+        let o = unsafe { option::read(options) }?;
+        check_flags(o.flags, 0, RolloutOptions::NAME)?;
+        // Safety: as above.
+        let inputs = unsafe { tensor::named(o.input_names, o.inputs, o.n_inputs)? };
+        tuner.rollout(&inputs)
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_result(
+    t: *const CTuner,
+    name: *const c_char,
+    result: *mut *mut CTensor,
+    err: *mut CError,
+) -> i32 {
+    with(t.cast_mut(), err, |tuner, _| {
+        // Safety: the contract of the header.
+        let (result, name) = unsafe { (out(result, "tensor")?, text(name, "name")?) };
+        result.write(CTensor::of(tuner.result(name)?));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_reward(
+    t: *mut CTuner,
+    reward: *const CReward,
+    err: *mut CError,
+) -> i32 {
+    with(t, err, |tuner, _| {
+        // Safety: the contract of the header, for everything lent here.
+        let o = unsafe { option::read(reward) }?;
+        check_flags(o.flags, 0, CReward::NAME)?;
+        // Safety: as above.
+        let (values, valid, grads) = unsafe {
+            (
+                tensor::lent(o.values)?,
+                tensor::lent(o.valid)?,
+                tensor::named(o.grad_names, o.grads, o.n_grads)?,
+            )
+        };
+        let Some(values) = values else { bail!(Invalid, "reward: values is NULL, want a tensor") };
+        tuner.reward(Reward { values: numbers(&values)?, valid: truths(valid.as_deref())?, grads })
+    })
+}
+
+/// [samples] or [samples, rewards] of floats.
+fn numbers(t: &Tensor) -> Result<Vec<f64>> {
+    let desc = t.desc();
+    if !desc.dtype.is_compute_float() || !(1..=2).contains(&desc.shape.rank()) {
+        bail!(Invalid, "reward: values is {desc}, want f32 or f64 of one or two axes");
+    }
+    convert::to_f64(t)
+}
+
+/// Bytes that are 0 or not.
+fn truths(t: Option<&Tensor>) -> Result<Vec<bool>> {
+    let Some(t) = t else { return Ok(Vec::new()) };
+    let desc = t.desc();
+    if !matches!(desc.dtype, DType::Bool | DType::U8) || desc.shape.rank() != 1 {
+        bail!(Invalid, "reward: valid is {desc}, want bool or u8 of one axis");
+    }
+    Ok(t.bytes().iter().map(|b| *b != 0).collect())
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_update(
+    t: *mut CTuner,
+    n_updates: u32,
+    result: *mut Training,
+    err: *mut CError,
+) -> i32 {
+    with(t, err, |tuner, last| {
+        let left = tuner.left();
+        let n = if n_updates == 0 { left } else { left.min(n_updates as usize) };
+        for _ in 0..n {
+            *last = Some(tuner.advance()?);
+        }
+        if result.is_null() {
+            return Ok(());
+        }
+        let nan = || (f64::NAN, f64::NAN);
+        let (loss, norm) = last.as_ref().map_or_else(nan, |r| (r.loss, r.norm));
+        let tuning = tuner.tuning();
+        let said = Training {
+            struct_size: 0,
+            reserved: 0,
+            step: u64::from(tuning.done().1),
+            n_steps: u64::from(tuning.plan().steps()),
+            loss,
+            norm,
+            rate: tuning.rate(),
+        };
+        // Safety: the contract of the header.
+        unsafe { option::write(result, &said) }
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_metric_count(t: *const CTuner) -> u32 {
+    let mut n = 0;
+    with(t.cast_mut(), std::ptr::null_mut(), |tuner, _| {
+        n = tuner.metrics().len() as u32;
+        Ok(())
+    });
+    n
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_metric_name(
+    t: *const CTuner,
+    i: u32,
+    name: *mut *const c_char,
+    err: *mut CError,
+) -> i32 {
+    let mut found = None;
+    let status = with(t.cast_mut(), err, |tuner, _| {
+        let names = tuner.metrics();
+        match names.get(i as usize) {
+            Some(name) => found = Some(name.clone()),
+            None => bail!(NotFound, "metric {i}, there are {}", names.len()),
+        }
+        Ok(())
+    });
+    match found {
+        None => status,
+        Some(found) => guard(err, None, || {
+            // Safety: the contract of the header.
+            let (handle, name) = unsafe { (CTuner::get(t)?, out(name, "name")?) };
+            name.write(handle.keep(found));
+            Ok(())
+        }),
+    }
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_metric(
+    t: *mut CTuner,
+    name: *const c_char,
+    value: *mut f64,
+    err: *mut CError,
+) -> i32 {
+    with(t, err, |tuner, last| {
+        // Safety: the contract of the header.
+        let (name, value) = unsafe { (needed(name, "name")?, out(value, "value")?) };
+        let names = tuner.metrics();
+        let known = names.iter().position(|n| n == name);
+        let i = known.ok_or_else(|| {
+            fail!(NotFound, "no metric named {name:?}; there are: {}", names.join(", "))
+        })?;
+        match last.as_ref().and_then(|r| r.metrics.get(i)) {
+            Some(v) => value.write(*v),
+            None => bail!(State, "no update was made yet"),
+        };
+        Ok(())
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_checkpoint(
+    t: *mut CTuner,
+    file: *const c_char,
+    err: *mut CError,
+) -> i32 {
+    // Safety: the contract of the header.
+    with(t, err, |tuner, _| tuner.save_checkpoint(&unsafe { path(file, "path") }?))
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_resume(
+    t: *mut CTuner,
+    file: *const c_char,
+    err: *mut CError,
+) -> i32 {
+    with(t, err, |tuner, last| {
+        *last = None; // of updates that are not this tuning's any more
+        // Safety: the contract of the header.
+        tuner.resume(&unsafe { path(file, "path") }?)
+    })
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_tuner_save(
+    t: *mut CTuner,
+    file: *const c_char,
+    err: *mut CError,
+) -> i32 {
+    // Safety: the contract of the header.
+    with(t, err, |tuner, _| tuner.save(&unsafe { path(file, "path") }?))
+}
+
+fn with(
+    t: *mut CTuner,
+    err: *mut CError,
+    body: impl FnOnce(&mut Tuner, &mut Option<Report>) -> Result<()>,
+) -> i32 {
+    // Safety: the header asks for a tuner that is not released.
+    match unsafe { CTuner::get(t) } {
+        Err(e) => guard(err, None, || Err(e)),
+        Ok(handle) => guard(err, Some(&handle.value.engine), || {
+            // after a panic the engine is poisoned, and nothing gets here
+            let mut inner = handle.value.inner.lock().unwrap_or_else(PoisonError::into_inner);
+            let (tuner, last) = &mut *inner;
+            body(tuner, last)
+        }),
+    }
+}
