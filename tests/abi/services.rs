@@ -117,7 +117,15 @@ fn plans() {
     let fine = plan("fine").unwrap();
     let rows = vec![4.0, 2.0, 2.0, 1.0, 1.0, 0.0];
     let levels = vec![2.0, 1.0, 0.0];
-    assert_eq!(fine, RowPlan { n_coeff: 2, rows, variants: vec![0; 3], levels, highest: vec![] });
+    let want = RowPlan {
+        n_coeff: 2,
+        rows,
+        variants: vec![0; 3],
+        levels,
+        highest: vec![],
+        kernels: vec![],
+    };
+    assert_eq!(fine, want);
     assert_eq!(plan("level_set").unwrap().levels, [0.75, 1.0, 0.0]);
     for (case, words) in [
         ("rows_none", "0 rows"),
