@@ -209,7 +209,7 @@ impl Sampler for Heun {
         let k = &knots[0];
         let rows = k.windows(2).flat_map(|w| [w[0], w[1]]).collect();
         let variants = k[1..].iter().map(|s| u32::from(*s == 0.0)).collect();
-        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![] })
+        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![], kernels: vec![] })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {
@@ -285,6 +285,7 @@ impl Sampler for Walk {
             variants: vec![0; self.rows],
             levels: vec![],
             highest: vec![],
+            kernels: vec![],
         })
     }
 
