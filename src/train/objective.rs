@@ -1,5 +1,6 @@
 //! The objective as the core sees it. Field for field the table of `diffx_plugin.h`, whose comments are the contract.
 
+use crate::bail;
 use crate::base::Result;
 use crate::graph::NodeId;
 use crate::sample::Build;
@@ -82,6 +83,10 @@ pub trait Objective: Send + Sync {
     fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()>;
     fn has_sweep(&self) -> bool;
     fn sweep(&self, b: &mut Build<'_>, io: &mut SweepIo) -> Result<()>;
-    fn has_advantage(&self) -> bool;
-    fn advantage(&self, b: &mut Build<'_>, io: &mut AdvantageIo) -> Result<()>;
+    fn has_advantage(&self) -> bool {
+        false
+    }
+    fn advantage(&self, _: &mut Build<'_>, _: &mut AdvantageIo) -> Result<()> {
+        bail!(State, "advantage: this objective has none")
+    }
 }
