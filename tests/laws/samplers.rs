@@ -92,7 +92,7 @@ impl Sampler for FullTruncation {
     fn plan(&self, knots: &[Vec<f64>]) -> Result<RowPlan> {
         let rows = knots[0].windows(2).flat_map(|w| [w[0], w[0] * w[0] - w[1] * w[1]]).collect();
         let variants = knots[0][1..].iter().map(|s| u32::from(*s == 0.0)).collect();
-        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![] })
+        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![], kernels: vec![] })
     }
 
     fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {
