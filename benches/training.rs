@@ -10,7 +10,8 @@ use diffx::exec::{Interrupt, RunKey, SessionBuilder};
 use diffx::plugin::Kind;
 use diffx::sample::build::{Network, Parts};
 use diffx::sample::{Component, Stats};
-use diffx::train::{Optimizer, update};
+use diffx::train::Optimizer;
+use diffx::train::update::{self, Slots};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -71,16 +72,12 @@ fn main() {
         let mut builder = SessionBuilder::new(Arc::clone(engine.backend()));
         builder.profile(true);
         let trained = ["base".to_owned()];
-        let step = update::build(
-            &mut builder,
-            &parts,
-            objective.as_ref(),
-            &optimizer,
-            BATCH,
-            &trained,
-            &HashMap::new(),
-        )
-        .expect("a training step");
+        let none = HashMap::new();
+        let mut slots = Slots { trained: &trained, views: &[], frozen: &mut update::lookup(&none) };
+        let objective = objective.as_ref();
+        let step =
+            update::build(&mut builder, &parts, objective, &optimizer, BATCH, None, &mut slots)
+                .expect("a training step");
         let mut session = builder.allocate(engine.budget()).expect("memory");
         for (parameter, place) in &step.parameters {
             for buffer in [place.weight, place.ema] {
