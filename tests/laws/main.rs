@@ -5,12 +5,14 @@
 
 mod additive;
 mod draws;
+mod joint;
 mod mask;
 mod oracle;
 mod paths;
 mod phase;
 mod run;
 mod samplers;
+mod truncation;
 
 use diffx::base::special::law;
 use diffx::base::special::normal::ndtr;
@@ -39,30 +41,6 @@ fn law_of(
     let d = distance(samples, |x| oracle.cdf(x));
     println!("law {name}: {steps} steps, KS {d:.4}");
     d
-}
-
-#[test]
-fn laws_of_gbm() {
-    let oracle: Arc<dyn Oracle> = Arc::new(LogNormalMixture::GOLDEN);
-    let run = |sampler, config, steps| {
-        law_of("gbm", ("gbm", json!({})), &oracle, (sampler, config), steps, (1e-2, 5.0))
-    };
-    assert!(run("heun", json!({}), 32) < ACCEPT);
-    assert!(run("ancestral", json!({}), 64) < ACCEPT);
-    // what the test would say of a sampler that is too coarse
-    assert!(run("ancestral", json!({ "variance": "small" }), 16) > ACCEPT);
-}
-
-#[test]
-fn laws_of_besq() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
-    let run = |sampler, config, steps| {
-        let process = ("besq", json!({ "delta": 3.0 }));
-        law_of("besq", process, &oracle, (sampler, config), steps, (3e-3, 10.0))
-    };
-    assert!(run("heun", json!({}), 64) < ACCEPT);
-    assert!(run("churn", json!({ "churn": 20.0 }), 128) < ACCEPT);
-    assert!(run("ancestral", json!({ "variance": "small" }), 32) > ACCEPT);
 }
 
 /// kappa = sigma = 1, delta = 3 (theta = 3/4), T = 6; in w the oracle is that of BESQ.
@@ -110,7 +88,8 @@ fn laws_from_the_prior() {
     assert!(from_prior(("ve", json!({})), Stats { w_mean: 0.0, ..stats }, &far) > ACCEPT);
     // mean b (3 + lambda), variance 2 b² (3 + 2 lambda)
     let (b, lambda) = (0.02, 1000.0);
-    let narrow: Arc<dyn Oracle> = Arc::new(BesselMixture([(0.4, b, lambda), (0.6, b, lambda)]));
+    let narrow: Arc<dyn Oracle> =
+        Arc::new(BesselMixture { delta: 3.0, parts: [(0.4, b, lambda), (0.6, b, lambda)] });
     let (x_mean, x_var) = (b * (3.0 + lambda), 2.0 * b * b * (3.0 + 2.0 * lambda));
     let stats = Stats { x_mean, x_var, w_mean: x_mean.sqrt(), w_var: b };
     assert!(from_prior(("besq", json!({ "delta": 3.0 })), stats, &narrow) < ACCEPT);

@@ -74,26 +74,35 @@ impl Oracle for LogNormalMixture {
     }
 }
 
-/// x0 ~ a mixture of (weight) b chi'^2_3(lambda): transitions from lambda b over the clock b.
-pub(crate) struct BesselMixture(pub(crate) [(f64, f64, f64); 2]);
-
-impl BesselMixture {
-    pub(crate) const GOLDEN: Self = Self([(0.4, 0.02, 20.0), (0.6, 0.05, 60.0)]);
+/// x0 ~ a mixture of (weight) b chi'^2_delta(lambda): transitions from lambda b over the clock b.
+pub(crate) struct BesselMixture {
+    pub(crate) delta: f64,
+    /// Weight, b and lambda.
+    pub(crate) parts: [(f64, f64, f64); 2],
 }
 
-const DELTA: f64 = 3.0;
+impl BesselMixture {
+    pub(crate) const GOLDEN: Self = Self::of(3.0);
+
+    /// The golden mixture in any dimension.
+    pub(crate) const fn of(delta: f64) -> Self {
+        Self { delta, parts: [(0.4, 0.02, 20.0), (0.6, 0.05, 60.0)] }
+    }
+}
 
 impl Oracle for BesselMixture {
     fn first_weight(&self) -> f64 {
-        self.0[0].0
+        self.parts[0].0
     }
 
     fn cdf(&self, x: f64) -> f64 {
-        self.0.iter().map(|(w, b, lambda)| w * law::chi_square_cdf(x / b, DELTA, *lambda)).sum()
+        let part =
+            |(w, b, lambda): &(f64, f64, f64)| w * law::chi_square_cdf(x / b, self.delta, *lambda);
+        self.parts.iter().map(part).sum()
     }
 
     fn components(&self, g: &mut Graph, r: NodeId, sigma: NodeId) -> Vec<(f64, NodeId, NodeId)> {
-        let nu = 0.5 * DELTA - 1.0;
+        let nu = 0.5 * self.delta - 1.0;
         let u = g.square(sigma);
         let component = |(weight, b, lambda): (f64, f64, f64)| {
             let start = (lambda * b).sqrt();
@@ -118,14 +127,17 @@ impl Oracle for BesselMixture {
             let sum = g.add(near, far);
             (weight, density, g.div(sum, total))
         };
-        self.0.into_iter().map(component).collect()
+        self.parts.into_iter().map(component).collect()
     }
 
     fn draw(&self, g: &mut Graph, first: NodeId, like: NodeId, sigma: NodeId) -> NodeId {
         let u = g.square(sigma);
+        if self.delta != 3.0 {
+            return self.draw_by_poisson(g, first, like, u);
+        }
         // the radius of a 3-dimensional normal about (start, 0, 0)
         let xi = [0, 1, 2].map(|_| draw(g, Op::Normal, like));
-        let both = self.0.map(|(_, b, lambda)| {
+        let both = self.parts.map(|(_, b, lambda)| {
             let total = g.shifted(u, b);
             let sd = g.unary(Op::Sqrt, total);
             let parts = xi.map(|xi| g.mul(sd, xi));
@@ -134,6 +146,28 @@ impl Oracle for BesselMixture {
             let two = g.add(squares[0], squares[1]);
             let sum = g.add(two, squares[2]);
             g.unary(Op::Sqrt, sum)
+        });
+        g.choose(first, both[0], both[1])
+    }
+}
+
+impl BesselMixture {
+    /// A chi^2 law of delta + 2K degrees, K ~ Poisson(lambda/2): any dimension, and not the way of the plugin from 1 on.
+    fn draw_by_poisson(&self, g: &mut Graph, first: NodeId, like: NodeId, u: NodeId) -> NodeId {
+        let dims = g.desc(like).dims().to_vec();
+        let wide = Attrs::NONE.with_dims(AttrKey::Shape, &dims);
+        let both = self.parts.map(|(_, b, lambda)| {
+            let total = g.shifted(u, b);
+            let half = g.scalar(0.5 * lambda * b);
+            let rate = g.div(half, total);
+            let rate = g.emit(Op::BroadcastTo, &[rate], wide.clone());
+            let purpose = Attrs::NONE.with_int(AttrKey::Purpose, 64);
+            let k = g.emit(Op::Poisson, &[rate], purpose.clone());
+            let shape = g.shifted(k, 0.5 * self.delta);
+            let gamma = g.emit(Op::Gamma, &[shape], purpose);
+            let square = g.mul(gamma, total);
+            let square = g.scaled(square, 2.0);
+            g.unary(Op::Sqrt, square)
         });
         g.choose(first, both[0], both[1])
     }

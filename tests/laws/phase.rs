@@ -14,6 +14,9 @@ pub(crate) struct PhaseSpace {
     pub(crate) start: f64,
 }
 
+pub(crate) const CLD: PhaseSpace = PhaseSpace { unit: 1.0, k: 0.5, start: 0.01 };
+pub(crate) const VSMD: PhaseSpace = PhaseSpace { unit: 20.0 / (5.0 * 0.98), k: 0.98, start: 1.0 };
+
 /// Column `i` of [rows, 2].
 fn column(g: &mut Graph, x: NodeId, i: usize) -> NodeId {
     let rows = g.desc(x).dims()[0];

@@ -4,7 +4,7 @@ use crate::oracle::{Exact, Marginal, Oracle};
 use diffx::base::{DType, Desc, Result};
 use diffx::cpu::Cpu;
 use diffx::exec::{Backend, Interrupt, SessionBuilder};
-use diffx::graph::{AttrKey, Attrs, Graph, Op};
+use diffx::graph::{AttrKey, Attrs, Graph, Op, Weight};
 use diffx::mem::{Budget, Tensor};
 use diffx::plugin::Registry;
 use diffx::sample::{
@@ -108,6 +108,27 @@ pub(crate) struct Run<'a> {
 impl Run<'_> {
     /// Decoded samples, one after another.
     pub(crate) fn sample(self, n: usize, seed: u64) -> Vec<f64> {
+        let float = self.float;
+        let (rows, mut replay) = self.plan().unwrap();
+        let budget = Budget::unlimited();
+        let request =
+            Request { seed, first_sample: 0, n_samples: n, preview_every: 0, conds: vec![] };
+        replay.begin(&rows, request, &[], &budget).unwrap();
+        replay.finish().unwrap();
+        let results = replay.take_results();
+        let x = &results.iter().find(|(name, _)| name == "x").unwrap().1;
+        match float {
+            DType::F64 => x.elements::<f64>().unwrap().to_vec(),
+            _ => x.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect(),
+        }
+    }
+
+    /// Why the process does not do what the sampler asks.
+    pub(crate) fn refused(self) -> String {
+        self.plan().err().unwrap().to_string()
+    }
+
+    fn plan(self) -> Result<(Arc<Rows>, Replay)> {
         let registry = registry();
         let mut parts = parts(registry.process(self.process.0, &self.process.1).unwrap());
         parts.components[0].dims = self.dims;
@@ -119,25 +140,13 @@ impl Run<'_> {
         let sampler = registry.sampler(self.sampler.0, &self.sampler.1).unwrap();
         let grid = registry.grid("edm", &Value::Object(Default::default())).unwrap();
         let knots = knots(grid.as_ref(), self.steps, &[self.range]).unwrap();
-        let rows = Arc::new(Rows::new(sampler.as_ref(), &parts, &knots).unwrap());
+        let rows = Arc::new(Rows::new(sampler.as_ref(), &parts, &knots)?);
         let mut session = SessionBuilder::new(Arc::new(Cpu::new(2)));
+        let none = &mut |_: &[Weight]| Ok(vec![]);
         let program =
-            Program::new(&parts, sampler.as_ref(), &rows, 10_000, false, &mut session, &mut |_| {
-                Ok(vec![])
-            })
-            .unwrap();
-        let budget = Budget::unlimited();
-        let mut replay = Replay::new(program, session.allocate(&budget).unwrap());
-        let request =
-            Request { seed, first_sample: 0, n_samples: n, preview_every: 0, conds: vec![] };
-        replay.begin(&rows, request, &[], &budget).unwrap();
-        replay.finish().unwrap();
-        let results = replay.take_results();
-        let x = &results.iter().find(|(name, _)| name == "x").unwrap().1;
-        match self.float {
-            DType::F64 => x.elements::<f64>().unwrap().to_vec(),
-            _ => x.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect(),
-        }
+            Program::new(&parts, sampler.as_ref(), &rows, 10_000, false, &mut session, none)?;
+        let replay = Replay::new(program, session.allocate(&Budget::unlimited())?);
+        Ok((rows, replay))
     }
 }
 

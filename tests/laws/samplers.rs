@@ -1,192 +1,220 @@
-//! Every sampler samples the law: Kolmogorov-Smirnov distances of runs with an exact denoiser, for additive noise (log of
-//! GBM) and for radial noise (BESQ), at step counts that pass; and Euler-Maruyama with full truncation in x, the baseline
-//! that is used where there are no exact forms, which misses where they pass.
+//! Every process under every sampler that takes it, with an exact denoiser, against the law of its data (specs processes 9,
+//! guidance_samplers 4): `docs/laws.md` states the distances, and each run here must find its row there and agree with it.
+//!
+//! In w the additive processes are one process, and CIR is the BESQ of its dimension. So one of each family is held
+//! against the law by every sampler, and every sampler must give the others the same numbers.
 
-use crate::oracle::{BesselMixture, Exact, LogNormalMixture, Marginal, Oracle};
-use crate::run::{distance, registry};
-use crate::{ACCEPT, N, law_of};
-use diffx::base::{DType, Result};
-use diffx::cpu::Cpu;
-use diffx::exec::SessionBuilder;
-use diffx::graph::{AttrKey, Attrs, Op};
-use diffx::mem::Budget;
-use diffx::sample::{
-    Build, Component, Eval, Network, Parts, Program, Replay, Request, RowPlan, Rows, Sampler,
-    SamplerInfo, Space, Stats, StepIo,
-};
+use crate::oracle::{BesselMixture, LogNormalMixture, Oracle};
+use crate::run::{Setup, Start, distance};
+use crate::{ACCEPT, N};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn all(process: (&str, Value), oracle: &Arc<dyn Oracle>, range: (f64, f64), table: &[Case]) {
-    let mut missed = Vec::new();
-    for (sampler, config, steps) in table {
-        let name = format!("{} by {sampler} {config}", process.0);
-        let run = (*sampler, config.clone());
-        let d = law_of(&name, process.clone(), oracle, run, *steps, range);
-        if d >= ACCEPT {
-            missed.push(format!("{name}: {d:.4}"));
+/// A sampler with its settings, and a number of steps that passes.
+pub(crate) type Case = (&'static str, Value, u32);
+
+const STATED: &str = include_str!("../../docs/laws.md");
+
+/// The run as `docs/laws.md` calls it: process, sampler with its settings, steps.
+fn row(process: &str, (sampler, config, steps): &Case) -> String {
+    let settings = config.as_object().unwrap().iter();
+    let word = |(key, value): (&String, &Value)| format!(" {key} {value}").replace('"', "");
+    format!("| {process} | {sampler}{} | {steps} |", settings.map(word).collect::<String>())
+}
+
+/// Runs each case, prints its row, and wants it below `bound` and in the table within .001.
+pub(crate) fn hold(process: &str, table: &[Case], bound: f64, ks: impl Fn(&Case) -> f64) {
+    let mut wrong = Vec::new();
+    for case in table {
+        let (row, d) = (row(process, case), ks(case));
+        println!("{row} {d:.4} |");
+        let stated = STATED.lines().find_map(|line| line.strip_prefix(&row)?.split('|').next());
+        match stated.and_then(|cell| cell.trim().parse::<f64>().ok()) {
+            _ if d >= bound => wrong.push(format!("{row} {d:.4}, want below {bound}")),
+            Some(stated) if (d - stated).abs() < 1e-3 => {}
+            stated => wrong.push(format!("{row} {d:.4}, docs/laws.md says {stated:?}")),
         }
     }
-    assert!(missed.is_empty(), "{missed:?}");
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-type Case = (&'static str, Value, u32);
-
-#[test]
-fn laws_of_samplers_on_gbm() {
-    let oracle: Arc<dyn Oracle> = Arc::new(LogNormalMixture::GOLDEN);
-    let table = [
-        ("churn", json!({"churn": 20}), 32),
-        ("ddim", json!({"eta": 0}), 64),
-        ("ddim", json!({"eta": 0.5}), 64),
-        ("ddim", json!({"eta": 1}), 128),
-        ("dpmpp_2s", json!({}), 16),
-        ("dpmpp_2m", json!({}), 32),
-        ("dpmpp_3m", json!({}), 32),
-        ("sde_dpmpp_2m", json!({}), 32),
-        ("unipc", json!({"order": 1}), 32),
-        ("unipc", json!({"order": 2}), 32),
-        ("unipc", json!({"order": 3}), 32),
-        ("seeds2", json!({}), 32),
-        ("rk4", json!({}), 16),
-        ("stochastic_heun", json!({}), 64),
-        ("em", json!({}), 256),
-        ("adaptive_sde", json!({"tolerance": 0.05}), 2),
-    ];
-    all(("gbm", json!({})), &oracle, (1e-2, 5.0), &table);
+/// A process around an oracle of its data in x, or for additive noise in e^x.
+struct Family {
+    process: (&'static str, Value),
+    oracle: Arc<dyn Oracle>,
+    range: (f64, f64),
+    log: bool,
+    /// The oracle's distribution function at equal steps of √x from 0, which is a hundred times cheaper.
+    cdf: Vec<f64>,
 }
 
-#[test]
-fn laws_of_samplers_on_besq() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
-    let table = [
-        ("ddim", json!({"eta": 0}), 512),
-        ("ddim", json!({"eta": 1}), 512),
-        ("dpmpp_2s", json!({}), 64),
-        ("dpmpp_2m", json!({}), 64),
-        ("dpmpp_3m", json!({}), 64),
-        ("unipc", json!({"order": 2}), 64),
-        ("rk4", json!({}), 32),
-        ("stochastic_heun", json!({}), 128),
-        ("em", json!({}), 512),
-    ];
-    all(("besq", json!({"delta": 3.0})), &oracle, (3e-3, 10.0), &table);
-}
+/// Past the last sample of any law here, and steps of its root.
+const END: f64 = 400.0;
+const PLACES: usize = 1 << 16;
 
-/// Euler-Maruyama on the reverse SDE of BESQ in x = w² (specs processes 1.3): dY = [delta + (2/u)(√Y D - Y)] dτ + 2 √Y dW,
-/// with Y cut at 0 wherever it is used and at the end of each step.
-struct FullTruncation(f64);
+impl Family {
+    fn new(
+        id: &'static str,
+        config: Value,
+        oracle: impl Oracle + 'static,
+        range: (f64, f64),
+    ) -> Self {
+        let at = |i: usize| END * (i as f64 / PLACES as f64).powi(2);
+        let cdf = (0..=PLACES).map(|i| if i == 0 { 0.0 } else { oracle.cdf(at(i)) }).collect();
+        Self { process: (id, config), oracle: Arc::new(oracle), range, log: false, cdf }
+    }
 
-impl Sampler for FullTruncation {
-    fn info(&self, _: &[Component]) -> Result<SamplerInfo> {
-        Ok(SamplerInfo {
-            n_coeff: 2,
-            n_variants: 2,
-            slots: vec![],
-            control: false,
-            additive: false,
-            stochasticity: 1.0,
+    fn additive(id: &'static str) -> Self {
+        Self {
+            log: id != "gbm",
+            ..Self::new(id, json!({}), LogNormalMixture::GOLDEN, (1e-2, 80.0))
+        }
+    }
+
+    fn bessel(delta: f64) -> Self {
+        let config = json!({ "delta": delta });
+        Self::new("besq", config, BesselMixture::of(delta), (3e-3, 10.0))
+    }
+
+    fn run(&self, (sampler, config, steps): &Case, n: usize) -> Vec<f64> {
+        let setup = Setup {
+            process: (self.process.0, self.process.1.clone()),
+            sampler: (sampler, config.clone()),
+            steps: *steps,
+            range: self.range,
+            start: Start::Marginal,
+            oracle: Arc::clone(&self.oracle),
+        };
+        let x = setup.sample(n, 11);
+        x.into_iter().map(|x| if self.log { x.exp() } else { x }).collect()
+    }
+
+    fn ks(&self, case: &Case) -> f64 {
+        distance(self.run(case, N), |x| {
+            assert!(x > 0.0 && x < END, "a sample is {x}");
+            let place = (x / END).sqrt() * PLACES as f64;
+            let (i, part) = (place as usize, place.fract());
+            self.cdf[i] + part * (self.cdf[i + 1] - self.cdf[i])
         })
     }
+}
 
-    fn plan(&self, knots: &[Vec<f64>]) -> Result<RowPlan> {
-        let rows = knots[0].windows(2).flat_map(|w| [w[0], w[0] * w[0] - w[1] * w[1]]).collect();
-        let variants = knots[0][1..].iter().map(|s| u32::from(*s == 0.0)).collect();
-        Ok(RowPlan { n_coeff: 2, rows, variants, levels: vec![], highest: vec![], kernels: vec![] })
-    }
+/// Steps of: Heun, ancestral, churn, DDIM of eta 0, 1/2 and 1, EM, DPM++ 2S, 2M, 3M and 3M as published, SDE-DPM++ 2M,
+/// UniPC 1 to 3, SEEDS-2, RK4, stochastic Heun.
+pub(crate) fn cases(steps: [u32; 18]) -> Vec<Case> {
+    let none = || json!({});
+    let samplers = [
+        ("heun", none()),
+        ("ancestral", none()),
+        ("churn", none()),
+        ("ddim", json!({"eta": 0})),
+        ("ddim", json!({"eta": 0.5})),
+        ("ddim", json!({"eta": 1})),
+        ("em", none()),
+        ("dpmpp_2s", none()),
+        ("dpmpp_2m", none()),
+        ("dpmpp_3m", none()),
+        ("dpmpp_3m_compat", none()),
+        ("sde_dpmpp_2m", none()),
+        ("unipc", json!({"order": 1})),
+        ("unipc", json!({"order": 2})),
+        ("unipc", json!({"order": 3})),
+        ("seeds2", none()),
+        ("rk4", none()),
+        ("stochastic_heun", none()),
+    ];
+    samplers.into_iter().zip(steps).map(|((id, config), n)| (id, config, n)).collect()
+}
 
-    fn step(&self, b: &mut Build<'_>, io: &mut StepIo) -> Result<()> {
-        let (r, sigma, du) = (io.x[0], io.coeff[0], io.coeff[1]);
-        let eval = Eval { phase: 0, x: vec![r], sigma: vec![sigma], cond: None };
-        let d = b.denoise(0, &[eval])?[0][0];
-        if io.variant == 1 {
-            io.next[0] = d;
-            return Ok(());
+fn adaptive() -> Case {
+    ("adaptive_sde", json!({"tolerance": 0.05}), 2)
+}
+
+/// Spec: Heun at 32 and ancestral sampling at 64 steps on GBM from sigma 5, Heun at 32 on VP and flow from 80.
+#[test]
+fn samplers_on_additive_noise() {
+    let gbm = Family { range: (1e-2, 5.0), ..Family::additive("gbm") };
+    let fast = [32, 64, 32, 64, 64, 128, 256, 16, 32, 16, 16, 32, 32, 16, 16, 16, 16, 32];
+    let mut table = cases(fast);
+    table.push(adaptive());
+    hold("gbm", &table, ACCEPT, |case| gbm.ks(case));
+    let ve = Family::additive("ve");
+    let fast = [32, 128, 64, 128, 128, 256, 256, 32, 32, 32, 32, 64, 32, 32, 32, 32, 16, 64];
+    let mut table = cases(fast);
+    table.push(adaptive());
+    hold("ve", &table, ACCEPT, |case| ve.ks(case));
+    for id in ["vp", "sub_vp", "flow", "ou"] {
+        let other = Family::additive(id);
+        for (sampler, config, _) in &table {
+            let case = (*sampler, config.clone(), 8);
+            assert_eq!(ve.run(&case, 1000), other.run(&case, 1000), "{id} by {sampler} {config}");
         }
-        let g = &mut b.graph;
-        let dims = g.desc(r).dims().to_vec();
-        let draws = Attrs::NONE.with_dims(AttrKey::Shape, &dims).with_int(AttrKey::Purpose, 2);
-        let z = g.emit(Op::Normal, &[], draws);
-        let (y, u) = (g.square(r), g.square(sigma));
-        let gap = g.sub(d, r);
-        let product = g.mul(r, gap);
-        let pull = g.div(product, u);
-        let twice = g.scaled(pull, 2.0);
-        let drift = g.shifted(twice, self.0);
-        let moved = g.mul(drift, du);
-        let root = g.unary(Op::Sqrt, du);
-        let scale = g.mul(r, root);
-        let scaled = g.mul(scale, z);
-        let noise = g.scaled(scaled, 2.0);
-        let kept = g.add(y, moved);
-        let sum = g.add(kept, noise);
-        let zero = g.scalar(0.0);
-        let cut = g.binary(Op::Max, sum, zero);
-        io.next[0] = g.unary(Op::Sqrt, cut);
-        Ok(())
     }
 }
 
-/// BESQ of dimension 3 around an oracle, from its exact marginal.
-fn parts(oracle: &Arc<dyn Oracle>) -> Parts {
-    let registry = registry();
-    let component = Component {
-        name: "x".into(),
-        dtype: DType::F32,
-        dims: vec![1],
-        space: Space::Continuous,
-        classes: 0,
-    };
-    let model = Arc::new(Exact(Arc::clone(oracle)));
-    Parts {
-        components: vec![component],
-        processes: vec![registry.process("besq", &json!({"delta": 3.0})).unwrap()],
-        stats: vec![Stats { x_mean: 2.0, x_var: 2.0, w_mean: 1.4, w_var: 0.3 }],
-        conds: vec![],
-        networks: vec![Network { slot: "base".into(), model, lora: None }],
-        guidances: vec![Arc::new(Marginal(Arc::clone(oracle)))],
-        float: DType::F32,
-        weight_dtype: DType::F32,
+/// Spec: Heun at 64 and churn at 128 steps for dimension 3, where the data never come near 0; Heun at 32 and churn at 64
+/// for dimensions 1 and 1/2, which are reflected there.
+#[test]
+fn samplers_on_radial_noise() {
+    let besq = Family::bessel(3.0);
+    let steps = [64, 256, 128, 512, 256, 512, 512, 64, 64, 32, 32, 256, 64, 32, 32, 128, 16, 128];
+    let table = cases(steps);
+    hold("besq 3", &table, ACCEPT, |case| besq.ks(case));
+    for delta in [1.0, 0.5] {
+        let low = Family::bessel(delta);
+        let some: Vec<Case> = vec![
+            ("heun", json!({}), 32),
+            ("ancestral", json!({}), 256),
+            ("churn", json!({}), 64),
+            ("unipc", json!({"order": 3}), 32),
+        ];
+        hold(&format!("besq {delta}"), &some, ACCEPT, |case| low.ks(case));
+    }
+    let config = json!({ "kappa": 0.7, "theta": 0.75 * 1.44 / 0.7, "sigma": 1.2 });
+    let cir = Family { process: ("cir", config), ..Family::bessel(3.0) };
+    for (sampler, config, _) in &table {
+        let case = (*sampler, config.clone(), 8);
+        assert_eq!(besq.run(&case, 1000), cir.run(&case, 1000), "cir by {sampler} {config}");
     }
 }
 
-/// A sampler that adds Gaussian noise of its own would leave the law of a radius: it is refused there.
+/// The table has one row for samplers that are one by another name: DDIM of eta 0 is Euler, of eta 1 ancestral with the
+/// small variance, EM is ancestral with the large one.
 #[test]
-fn additive_samplers_are_refused_by_radial_noise() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
-    let sampler = registry().sampler("adaptive_sde", &json!({})).unwrap();
-    let e = Rows::new(sampler.as_ref(), &parts(&oracle), &[vec![2.0, 0.1, 0.0]]).unwrap_err();
-    assert!(e.message.contains("does not take; want a sampler that draws by the process"), "{e}");
-    let mut additive = parts(&oracle);
-    additive.processes = vec![registry().process("ve", &json!({})).unwrap()];
-    Rows::new(sampler.as_ref(), &additive, &[vec![2.0, 0.1, 0.0]]).unwrap();
+fn samplers_of_two_names() {
+    let twins = [
+        (("euler", json!({})), ("ddim", json!({"eta": 0}))),
+        (("ancestral", json!({"variance": "small"})), ("ddim", json!({"eta": 1}))),
+        (("ancestral", json!({"variance": "large"})), ("em", json!({}))),
+    ];
+    for family in [Family::additive("gbm"), Family::bessel(3.0)] {
+        let run = |(id, config): &(&'static str, Value)| family.run(&(id, config.clone(), 8), 1000);
+        let far = |a: &[f64], b: &[f64]| {
+            a.iter().zip(b).map(|(a, b)| (a / b - 1.0).abs()).fold(0.0, f64::max)
+        };
+        for (one, other) in &twins {
+            // eight steps of rounding in f32
+            assert!(far(&run(one), &run(other)) < 1e-4, "{one:?}");
+        }
+        assert!(far(&run(&twins[1].0), &run(&twins[2].0)) > 0.1);
+    }
 }
 
-fn full_truncation(oracle: &Arc<dyn Oracle>, steps: u32) -> f64 {
-    let parts = parts(oracle);
-    let knots = registry().grid("edm", &json!({})).unwrap().knots(steps, 3e-3, 10.0).unwrap();
-    let sampler = FullTruncation(3.0);
-    let rows = Arc::new(Rows::new(&sampler, &parts, &[knots]).unwrap());
-    let mut session = SessionBuilder::new(Arc::new(Cpu::new(2)));
-    let none = &mut |_: &[diffx::graph::Weight]| Ok(vec![]);
-    let program = Program::new(&parts, &sampler, &rows, 10_000, false, &mut session, none).unwrap();
-    let budget = Budget::unlimited();
-    let mut replay = Replay::new(program, session.allocate(&budget).unwrap());
-    let request =
-        Request { seed: 11, first_sample: 0, n_samples: N, preview_every: 0, conds: vec![] };
-    replay.begin(&rows, request, &[], &budget).unwrap();
-    replay.finish().unwrap();
-    let results = replay.take_results();
-    let x = results.iter().find(|(name, _)| name == "x").unwrap().1.elements::<f32>().unwrap();
-    let d = distance(x.iter().map(|x| f64::from(*x)).collect(), |x| oracle.cdf(x));
-    println!("law besq by Euler-Maruyama in x with full truncation: {steps} steps, KS {d:.4}");
-    d
-}
-
+/// What the bound says of runs that are too coarse, and of noise of a dimension that is not that of the data's law.
 #[test]
-fn full_truncation_misses_where_exact_forms_pass() {
-    let oracle: Arc<dyn Oracle> = Arc::new(BesselMixture::GOLDEN);
-    // .033 and .020 here; Heun and every solver of order 2 above pass at 64 steps with .005 to .006
-    let [coarse, middle] = [32, 64].map(|n| full_truncation(&oracle, n));
-    assert!(coarse > 2.0 * ACCEPT && middle > 1.5 * ACCEPT && coarse > middle);
+fn wrong_runs_are_seen() {
+    let gbm = Family { range: (1e-2, 5.0), ..Family::additive("gbm") };
+    let small = ("ancestral", json!({"variance": "small"}), 16);
+    assert!(gbm.ks(&small) > 3.0 * ACCEPT);
+    let flow = Family::additive("flow");
+    assert!(flow.ks(&("euler", json!({}), 16)) > 3.0 * ACCEPT);
+    let besq = Family::bessel(3.0);
+    assert!(besq.ks(&("ancestral", json!({"variance": "small"}), 32)) > 3.0 * ACCEPT);
+    // the oracle starts and denoises in dimension 3, the process draws in 3.3
+    let wrong = Family { process: ("besq", json!({"delta": 3.3})), ..besq };
+    for case in [("churn", json!({}), 128), ("ancestral", json!({}), 256)] {
+        let d = wrong.ks(&case);
+        println!("law of {} in a dimension too high by a tenth: KS {d:.4}", case.0);
+        assert!(d > ACCEPT, "{d}");
+    }
 }
