@@ -108,7 +108,8 @@ install: all
 	$(fill) packaging/diffxConfig.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/diffx/diffxConfig.cmake
 	$(fill) packaging/diffxConfigVersion.cmake.in >$(DESTDIR)$(LIBDIR)/cmake/diffx/diffxConfigVersion.cmake
 	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/diffx.pc $(DESTDIR)$(LIBDIR)/cmake/diffx/*.cmake
-	$(INSTALL) -m 644 LICENSE-MIT LICENSE-APACHE README.md docs/install.md docs/json.md $(DESTDIR)$(DOCDIR)
+	$(INSTALL) -m 644 LICENSE-MIT LICENSE-APACHE README.md docs/install.md docs/hosts.md docs/plugins.md docs/json.md \
+	    $(DESTDIR)$(DOCDIR)
 	$(INSTALL) -d $(DESTDIR)$(DOCDIR)/examples
 	$(INSTALL) -m 644 $(wildcard examples/hello/*) plugins/examples/c_minimal/ve_example.c \
 	    $(wildcard plugins/examples/cpp_minimal/*.cpp) $(DESTDIR)$(DOCDIR)/examples

@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Instant;
 
 #[path = "docs/page.rs"]
@@ -20,30 +21,58 @@ fn works(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok_and(|o| o.status.success())
 }
 
-/// What `make install` puts where, as far as the pages need it, from the outputs of this build.
-fn installed(prefix: &Path) {
-    let program = Path::new(env!("CARGO_BIN_EXE_diffx"));
-    let library = program.parent().unwrap().join("libdiffx.so");
-    for folder in ["bin", "include", "lib"] {
-        std::fs::create_dir_all(prefix.join(folder)).unwrap();
+/// `make install` over the outputs of this build; false, said out loud, where that cannot be done.
+fn installed(prefix: &Path, out: &Path) -> bool {
+    // cargo leaves what a test is built with beside the test; one folder up lies that of an earlier `cargo build`
+    let exe = std::env::current_exe().unwrap();
+    let archive = exe.ancestors().map(|p| p.join("libdiffx.a")).find(|p| p.is_file());
+    let Some(archive) = archive else {
+        println!("skipped: no libdiffx.a beside this test");
+        return false;
+    };
+    let built = out.with_file_name("built");
+    std::fs::create_dir_all(&built).unwrap();
+    for (from, name) in
+        [(archive.as_path(), "libdiffx.a"), (env!("CARGO_BIN_EXE_diffx").as_ref(), "diffx")]
+    {
+        std::os::unix::fs::symlink(from, built.join(name)).unwrap();
     }
-    std::fs::copy(program, prefix.join("bin/diffx")).unwrap();
-    for name in ["libdiffx.so", "libdiffx.so.0"] {
-        std::fs::copy(&library, prefix.join("lib").join(name)).unwrap();
+    if !works("make") || !works("cc") {
+        println!("skipped: no make or no compiler cc");
+        return false;
     }
-    for header in std::fs::read_dir(root().join("include")).unwrap().map_while(Result::ok) {
-        std::fs::copy(header.path(), prefix.join("include").join(header.file_name())).unwrap();
+    let mut make = Command::new("make");
+    make.current_dir(root()).args(["install", "PLUGINS="]);
+    for (name, value) in [("PREFIX", prefix) as (&str, &Path), ("BUILT", &built), ("OUT", out)] {
+        make.arg(format!("{name}={}", value.display()));
     }
+    let run = make.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("DESTDIR").output();
+    let run = run.unwrap();
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    true
 }
 
-/// A folder that only its owner may write to, with an installed tree in `prefix` and the source as `diffx`.
-fn desk(name: &str) -> PathBuf {
+/// One installed tree for all tests.
+fn prefix() -> Option<&'static Path> {
+    static PREFIX: OnceLock<Option<PathBuf>> = OnceLock::new();
+    PREFIX
+        .get_or_init(|| {
+            let scratch = Path::new(env!("CARGO_TARGET_TMPDIR")).join("docs");
+            let _ = std::fs::remove_dir_all(&scratch);
+            let prefix = scratch.join("prefix");
+            installed(&prefix, &scratch.join("package")).then_some(prefix)
+        })
+        .as_deref()
+}
+
+/// A folder that only its owner may write to, with the source beside it as `diffx`.
+fn desk(name: &str) -> Option<PathBuf> {
+    prefix()?;
     let desk = std::env::temp_dir().join(format!("diffx-docs-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&desk).unwrap();
     std::fs::set_permissions(&desk, std::fs::Permissions::from_mode(0o755)).unwrap();
-    installed(&desk.join("prefix"));
     std::os::unix::fs::symlink(root(), desk.join("diffx")).unwrap();
-    desk
+    Some(desk)
 }
 
 /// What somebody who follows blocks has seen.
@@ -82,14 +111,16 @@ fn follow(desk: &Path, blocks: &[&Block]) -> Followed {
 
 /// Runs commands as they stand; they must all succeed.
 fn shell(desk: &Path, commands: &str) -> String {
-    let prefix = desk.join("prefix");
+    let prefix = prefix().unwrap();
     let path = format!("{}:{}", prefix.join("bin").display(), std::env::var("PATH").unwrap());
     let run = Command::new("bash")
         .args(["-euo", "pipefail", "-c", commands])
         .current_dir(desk)
-        .env("PREFIX", &prefix)
+        .env("PREFIX", prefix)
         .env("PATH", path)
         .env("CARGO_NET_OFFLINE", "true")
+        .env("JULIA_DEPOT_PATH", Path::new(env!("CARGO_TARGET_TMPDIR")).join("julia"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .env_remove("CARGO_TARGET_DIR")
         .env_remove("LD_LIBRARY_PATH")
         .output()
@@ -118,13 +149,9 @@ fn near(a: &[Vec<f64>], b: &[Vec<f64>]) -> bool {
 
 #[test]
 fn a_first_plugin_in_c() {
-    if !works("cc") {
-        println!("skipped: no C compiler cc");
-        return;
-    }
     let page = page("plugins.md");
     let blocks = page.section("Your first plugin, in C");
-    let desk = desk("plugin-c");
+    let Some(desk) = desk("plugin-c") else { return };
     let followed = follow(&desk, &blocks);
     println!(
         "{} commands, {:.1} s, of which nobody typed any",
@@ -144,7 +171,7 @@ fn a_first_plugin_in_rust() {
         return;
     }
     let page = page("plugins.md");
-    let desk = desk("plugin-rust");
+    let Some(desk) = desk("plugin-rust") else { return };
     let followed = follow(&desk, &page.section("Your first plugin, in Rust"));
     println!("{} commands in {:.1} s", followed.commands, followed.seconds);
     let said = shell(
@@ -159,16 +186,54 @@ fn a_first_plugin_in_rust() {
 /// The commands of the section on testing, on the plugin of the first page.
 #[test]
 fn a_plugin_is_tested_as_the_page_says() {
-    if !works("cc") {
-        println!("skipped: no C compiler cc");
-        return;
-    }
     let page = page("plugins.md");
-    let desk = desk("plugin-tested");
+    let Some(desk) = desk("plugin-tested") else { return };
     follow(&desk, &page.section("Your first plugin, in C"));
     let followed = follow(&desk, &page.section("Testing a plugin"));
     assert!(followed.commands >= 4);
     std::fs::remove_dir_all(desk).unwrap();
+}
+
+/// The program of a language, compiled and run as its section says, prints what the page shows.
+fn host(language: &str, probe: &[&str]) {
+    let ready = Command::new(probe[0]).args(&probe[1..]).output().is_ok_and(|o| o.status.success());
+    if !ready {
+        println!("skipped: {} cannot be used here", probe[0]);
+        return;
+    }
+    let Some(desk) = desk(probe[0]) else { return };
+    let page = page("hosts.md");
+    let blocks = page.section(language);
+    assert!(blocks.iter().any(|b| b.language == "text"), "what it prints is shown");
+    let followed = follow(&desk, &blocks);
+    println!("{}{} commands in {:.1} s", followed.said, followed.commands, followed.seconds);
+    std::fs::remove_dir_all(desk).unwrap();
+}
+
+#[test]
+fn a_host_in_c() {
+    host("C", &["cc", "--version"]);
+}
+
+#[test]
+fn a_host_in_cpp() {
+    host("C++", &["c++", "--version"]);
+}
+
+/// Not with a Julia that dies of its own exceptions; see tests/julia.rs.
+#[test]
+fn a_host_in_julia() {
+    host("Julia", &["julia", "--startup-file=no", "-e", "f() = error(\"x\"); try f() catch end"]);
+}
+
+#[test]
+fn a_host_in_python() {
+    host("Python", &["python3", "--version"]);
+}
+
+#[test]
+fn a_host_in_lua() {
+    host("Lua", &["luajit", "-v"]);
 }
 
 /// Every function of every table of `diffx_plugin.h` is explained under the name it has there.
@@ -180,7 +245,8 @@ fn the_contract_names_every_function_of_every_table() {
     assert!(tables.len() >= 9, "{tables:?}");
     let mut missing = Vec::new();
     for (table, functions) in &tables {
-        let section = page.find(&format!("`{table}`")).map(|at| &page[at..]);
+        // under its heading, to the next one
+        let section = page.split("\n## ").find(|s| s.starts_with(&format!("`{table}`")));
         for f in functions {
             if !section.is_some_and(|s| s.contains(&format!("`{f}`"))) {
                 missing.push(format!("{table}.{f}"));

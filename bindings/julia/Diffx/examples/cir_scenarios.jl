@@ -12,8 +12,7 @@ const PROCESS = setting("cir"; kappa = 0.5, theta = 0.04, sigma = 0.12)
 
 years(n, seed) = simulate(PROCESS; times = (1:MONTHS) ./ 12, x0 = 0.03, n = n, seed = seed)
 
-# simulate gives (1, months, paths): one dimension of x0
-examples(n, seed) = Float32.(100 .* reshape(years(n, seed), MONTHS, n))    # in per cent
+examples(n, seed) = Float32.(100 .* years(n, seed))        # in per cent, a column for each year
 
 function learned(data; steps, progress)
     t = Trainer(; tables = (x = data,), model = setting("mlp"; width = 64, depth = 2), process = "cir", steps = steps,

@@ -3,7 +3,8 @@
 """
     simulate(process; times, x0, n = 1, seed = 0, first = 0, keep = nothing, euler = false, substeps = 0, per_sample = false)
 
-Paths of a process, exact transitions unless `euler`: an array (dimensions of one `x0`, times, `n`) in the type of `x0`.
+Paths of a process, exact transitions unless `euler`: an array (dimensions of one `x0`, times, `n`) in the type of `x0`,
+which for a number is (times, `n`).
 `keep` lists the positions in `times` that come out (from 1); with `per_sample` the last axis of `x0` holds one start a path.
 """
 function simulate(process::AbstractString; times, x0, n::Integer = 1, seed::Integer = 0, first::Integer = 0, keep = nothing,
