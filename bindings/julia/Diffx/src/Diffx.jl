@@ -19,6 +19,7 @@ export Engine, Model, Pipeline, Job, Trainer, Tensor, DiffxError, setting, facto
 export sample, start, poll, cancel, preview, result, resume, save, plan, pilot
 export simulate, evaluate, score
 export train!, step!, measure, metrics, checkpoint, resume!
+export Tuner, tune!, rollout!, reward!, update!
 export wrap, borrowed, load_plugin, memory
 
 include("library.jl")
@@ -31,6 +32,7 @@ include("models.jl")
 include("jobs.jl")
 include("simulate.jl")
 include("train.jl")
+include("tune.jl")
 
 __init__() = load()
 

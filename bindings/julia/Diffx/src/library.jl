@@ -14,6 +14,9 @@ const FUNCTIONS = (
     :dfx_trainer_create, :dfx_trainer_release, :dfx_trainer_plan, :dfx_trainer_step, :dfx_trainer_measure,
     :dfx_trainer_metric_count, :dfx_trainer_metric_name, :dfx_trainer_metric, :dfx_trainer_checkpoint,
     :dfx_trainer_resume, :dfx_trainer_save,
+    :dfx_tuner_create, :dfx_tuner_release, :dfx_tuner_json, :dfx_tuner_rollout, :dfx_tuner_result, :dfx_tuner_reward,
+    :dfx_tuner_update, :dfx_tuner_metric_count, :dfx_tuner_metric_name, :dfx_tuner_metric, :dfx_tuner_checkpoint,
+    :dfx_tuner_resume, :dfx_tuner_save,
 )
 
 # The addresses, one field each: a call costs a load more than one of a linked library.

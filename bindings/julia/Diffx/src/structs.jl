@@ -115,10 +115,31 @@ struct CTrainerOptions
     tables::Handles
 end
 
+struct CRolloutOptions
+    struct_size::UInt32
+    flags::UInt32
+    n_inputs::UInt32
+    reserved::UInt32
+    input_names::Ptr{Ptr{UInt8}}
+    inputs::Handles
+end
+
+struct CReward
+    struct_size::UInt32
+    flags::UInt32
+    values::Ptr{Cvoid}
+    valid::Ptr{Cvoid}
+    n_grads::UInt32
+    reserved::UInt32
+    grad_names::Ptr{Ptr{UInt8}}
+    grads::Handles
+end
+
 const LAYOUT = (
     "dfx_error" => CError, "dfx_desc" => CDesc, "dfx_engine_options" => CEngineOptions, "dfx_progress" => CProgress,
     "dfx_job_options" => CJobOptions, "dfx_simulate_options" => CSimulateOptions, "dfx_eval_options" => CEvalOptions,
     "dfx_score_options" => CScoreOptions, "dfx_training" => CTraining, "dfx_trainer_options" => CTrainerOptions,
+    "dfx_rollout_options" => CRolloutOptions, "dfx_reward" => CReward,
 )
 
 # Fields not named are 0 or NULL, as the *_INIT macros of the header have them.
