@@ -3,6 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use diffx::base::{DType, Desc};
+use diffx::cpu::kernel::split::Share;
 use diffx::cpu::{Call, In, Out, Pool, kernel};
 use diffx::exec::RunKey;
 use diffx::graph::{AttrKey, Attrs, Graph, Op};
@@ -54,6 +55,7 @@ fn report(name: &str, work: f64, op: Op, inputs: &[(DType, &[usize])], attrs: At
             },
             scratch: &mut bytemuck::cast_slice_mut(&mut scratch)[..bytes],
             pool: &pool,
+            share: Share::ALL,
             key: RunKey { seed: 1, step: 0, first_sample: 0 },
         })
         .expect("a run");

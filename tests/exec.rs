@@ -119,6 +119,45 @@ fn ladder(n: usize) -> (Session, diffx::exec::PlanId, BufferId) {
     (s.allocate(&Budget::unlimited()).unwrap(), plan, id)
 }
 
+/// One thread of a host's frame loop: a long node is left and gone on with inside, and no bit shows it.
+#[test]
+fn a_long_node_pauses_inside() {
+    let (m, n, k) = (96, 1024, 2048);
+    let mut g = Graph::new(m, DType::F32);
+    let (a, b) = (g.input("a", f32s(&[m, k])), g.input("b", f32s(&[k, n])));
+    let product = g.emit(Op::MatMul, &[a, b], Attrs::NONE);
+    let wave = g.unary(Op::Sin, product);
+    let result = |threads: usize, pausing: bool| {
+        let mut s = SessionBuilder::new(Arc::new(Cpu::new(threads)));
+        let ids = [s.buffer("a", f32s(&[m, k])), s.buffer("b", f32s(&[k, n]))];
+        let out = s.buffer("out", f32s(&[m, n]));
+        let plan = s.plan(&g, &ids, &[(wave, out)], &[]).unwrap();
+        let mut s = s.allocate(&Budget::unlimited()).unwrap();
+        for (id, step) in ids.into_iter().zip([7u32, 11]) {
+            let len = s.desc(id).unwrap().shape.elements() as u32;
+            let values: Vec<f32> = (0..len).map(|i| (i * step % 97) as f32 / 97.0 - 0.5).collect();
+            put(&mut s, id, &values);
+        }
+        let (mut asked, mut pauses) = (0, 0);
+        while !s
+            .run(plan, KEY, &mut || {
+                asked += 1;
+                if pausing && asked % 2 == 0 { Interrupt::Pause } else { Interrupt::Continue }
+            })
+            .unwrap()
+        {
+            pauses += 1;
+        }
+        (get(&s, out), asked, pauses)
+    };
+    let (plain, asked, _) = result(2, false);
+    assert_eq!(asked, 2, "two nodes");
+    let (paused, asked, pauses) = result(1, true);
+    // 201 million multiply-adds, some 8 million each time
+    assert!((24..80).contains(&pauses), "{pauses} pauses, asked {asked} times");
+    assert!(plain == paused);
+}
+
 #[test]
 fn a_paused_run_goes_on_where_it_stopped() {
     let (mut s, plan, x) = ladder(5);

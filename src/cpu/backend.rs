@@ -1,7 +1,7 @@
 //! The backend: memory on the host, plans as lists of steps with resolved addresses.
 
 use super::call::{Call, In, Out};
-use super::kernel;
+use super::kernel::{self, split::Share};
 use super::pointwise::{self, Level, Prepared};
 use super::pool::Pool;
 use crate::bail;
@@ -96,10 +96,15 @@ impl Backend for Cpu {
     ) -> Result<Box<dyn Executable>> {
         let loader = Loader { cpu: self, layout: &layout, base: memory.base() };
         let mut steps = Vec::with_capacity(plan.steps.len());
+        let mut turns = Vec::with_capacity(plan.steps.len());
         let mut scopes = Vec::with_capacity(plan.steps.len());
         let mut times = Vec::new();
         for step in plan.steps {
-            steps.push(loader.step(&step.action, step.scratch)?);
+            let ready = loader.step(&step.action, step.scratch)?;
+            // several threads share a step already; one thread pauses between shares
+            let of = if self.pool.threads() == 1 { ready.shares() } else { 1 };
+            turns.extend((0..of).map(|index| (steps.len(), Share { index, of })));
+            steps.push(ready);
             if profile {
                 let name = format!("{} {}", step.scope, step.name);
                 times.push(StepTime { name: name.trim().to_owned(), runs: 0, ns: 0 });
@@ -112,7 +117,7 @@ impl Backend for Cpu {
             Home::Memory(_) => None,
         });
         let (pool, weights) = (Arc::clone(&self.pool), weights.collect());
-        Ok(Box::new(Loaded { steps, scopes, pool, times, _weights: weights }))
+        Ok(Box::new(Loaded { steps, turns, scopes, pool, times, _weights: weights }))
     }
 }
 
@@ -169,6 +174,8 @@ enum Ready {
 /// A plan with its addresses.
 struct Loaded {
     steps: Vec<Ready>,
+    /// What is run one after the other, and where a run pauses: steps, the long ones share by share.
+    turns: Vec<(usize, Share)>,
     scopes: Vec<String>,
     pool: Arc<Pool>,
     times: Vec<StepTime>,
@@ -253,20 +260,21 @@ impl Executable for Loaded {
         from: usize,
         interrupt: &mut dyn FnMut() -> Interrupt,
     ) -> Result<Outcome> {
-        for (i, step) in self.steps.iter().enumerate().skip(from) {
+        for (turn, (i, share)) in self.turns.iter().enumerate().skip(from) {
             match interrupt() {
                 Interrupt::Continue => {}
-                Interrupt::Pause => return Ok(Outcome::Paused(i)),
+                Interrupt::Pause => return Ok(Outcome::Paused(turn)),
                 Interrupt::Cancel => return Ok(Outcome::Cancelled),
             }
+            let (i, step) = (*i, &self.steps[*i]); // `load` made the turns of the steps
             let start = self.times.get(i).map(|_| Instant::now());
             // Safety: the session lends its memory exclusively, and the planner keeps values apart.
-            if let Err(e) = unsafe { step.run(&self.pool, key) } {
+            if let Err(e) = unsafe { step.run(&self.pool, key, *share) } {
                 let scope = &self.scopes[i];
                 return Err(if scope.is_empty() { e } else { e.within(scope) });
             }
             if let (Some(time), Some(start)) = (self.times.get_mut(i), start) {
-                time.runs += 1;
+                time.runs += u64::from(share.index == 0);
                 time.ns += start.elapsed().as_nanos() as u64;
             }
         }
@@ -279,12 +287,24 @@ impl Executable for Loaded {
 }
 
 impl Ready {
+    /// How many turns it takes.
+    fn shares(&self) -> usize {
+        match self {
+            Self::Kernel { op, attrs, inputs, output, .. } => {
+                let inputs: Vec<Desc> = inputs.iter().map(|i| i.desc).collect();
+                kernel::shares(*op, attrs, &inputs, output.desc)
+            }
+            Self::Program(program) => program.shares(),
+            Self::Copy { .. } => 1,
+        }
+    }
+
     /// # Safety
     /// Nobody else may use the step's memory meanwhile.
-    unsafe fn run(&self, pool: &Pool, key: RunKey) -> Result<()> {
+    unsafe fn run(&self, pool: &Pool, key: RunKey, share: Share) -> Result<()> {
         match self {
             // Safety: the caller's promise.
-            Self::Program(program) => unsafe { program.run(pool) },
+            Self::Program(program) => unsafe { program.run(pool, share) },
             Self::Copy { from, to, bytes } => {
                 // Safety: both places are `bytes` long and apart.
                 unsafe { std::ptr::copy_nonoverlapping(*from, *to, *bytes) };
@@ -316,7 +336,7 @@ impl Ready {
                     *to = In { desc: from.desc, data };
                 }
                 let inputs = &operands[..inputs.len()];
-                kernel::run(&mut Call { op: *op, attrs, inputs, out, scratch, pool, key })
+                kernel::run(&mut Call { op: *op, attrs, inputs, out, scratch, pool, share, key })
             }
         }
     }

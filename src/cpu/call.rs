@@ -4,6 +4,7 @@
 //! aligned for its elements only. `bool` is one byte, 0 or 1. The result and the scratch hold garbage on entry and
 //! never overlap an operand.
 
+use super::kernel::split::Share;
 use super::pool::Pool;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
@@ -33,6 +34,8 @@ pub struct Call<'a> {
     /// As many bytes as `kernel::scratch_bytes` asked for, at a multiple of 64.
     pub scratch: &'a mut [u8],
     pub pool: &'a Pool,
+    /// What of it is to be done: less than all only where `kernel::shares` said that there are more.
+    pub share: Share,
     pub key: RunKey,
 }
 

@@ -103,7 +103,7 @@ pub enum Home {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     Finished,
-    /// Stopped before this step.
+    /// Stopped before this step, or this part of a step, as the device counts them.
     Paused(usize),
     Cancelled,
 }

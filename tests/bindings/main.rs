@@ -3,5 +3,6 @@
 
 mod hello;
 mod host;
+mod love;
 mod lua;
 mod python;

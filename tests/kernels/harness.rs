@@ -2,6 +2,7 @@
 
 use bytemuck::{Pod, Zeroable};
 use diffx::base::{DType, Desc, Result};
+use diffx::cpu::kernel::split::Share;
 use diffx::cpu::{Call, In, Out, Pool, kernel};
 use diffx::exec::RunKey;
 use diffx::graph::{Attrs, Graph, Op};
@@ -107,6 +108,19 @@ pub(crate) fn try_run(
     batch: usize,
     key: RunKey,
 ) -> Result<T> {
+    in_shares(op, inputs, attrs, threads, batch, key, |_| 1)
+}
+
+/// As many shares as `count` makes of the kernel's own number, the last first: they may be done in any order.
+fn in_shares(
+    op: Op,
+    inputs: &[&T],
+    attrs: &Attrs,
+    threads: usize,
+    batch: usize,
+    key: RunKey,
+    count: impl Fn(usize) -> usize,
+) -> Result<T> {
     let float = inputs.first().map_or(DType::F32, |t| t.desc.dtype);
     let mut g = Graph::new(batch, if float.is_compute_float() { float } else { DType::F32 });
     let nodes: Vec<_> = inputs.iter().map(|t| g.input("x", t.desc)).collect();
@@ -120,25 +134,54 @@ pub(crate) fn try_run(
     let pool = Pool::new(threads);
     let mut scratch =
         Bytes::garbage(kernel::scratch_bytes(op, &node.attrs, &descs, node.desc, pool.threads()));
-    kernel::run(&mut Call {
-        op,
-        attrs: &node.attrs,
-        inputs: &ins,
-        out: Out { desc: node.desc, data: out.bytes.get_mut() },
-        scratch: scratch.get_mut(),
-        pool: &pool,
-        key,
-    })?;
+    let of = count(kernel::shares(op, &node.attrs, &descs, node.desc));
+    for index in (0..of).rev() {
+        kernel::run(&mut Call {
+            op,
+            attrs: &node.attrs,
+            inputs: &ins,
+            out: Out { desc: node.desc, data: out.bytes.get_mut() },
+            scratch: scratch.get_mut(),
+            pool: &pool,
+            share: Share { index, of },
+            key,
+        })?;
+    }
     Ok(out)
 }
 
-/// The result, the same bits with 1, 2 and 3 threads.
+/// Ops whose kernels are cut into shares where they are long.
+const SHARED: &[Op] = &[
+    Op::MatMul,
+    Op::Conv,
+    Op::ConvInputGrad,
+    Op::Attention,
+    Op::Softmax,
+    Op::LogSoftmax,
+    Op::LayerNorm,
+    Op::RmsNorm,
+    Op::GroupNorm,
+    Op::Normal,
+    Op::Uniform,
+    Op::Gamma,
+    Op::Poisson,
+    Op::Categorical,
+    Op::Brownian,
+];
+
+/// The result, the same bits with 1, 2 and 3 threads, and share by share.
 pub(crate) fn run(op: Op, inputs: &[&T], attrs: &Attrs) -> T {
     let batch = inputs.first().and_then(|t| t.dims().first().copied()).unwrap_or(1);
     let one = try_run(op, inputs, attrs, 1, batch, KEY).unwrap();
     for threads in [2, 3] {
         let other = try_run(op, inputs, attrs, threads, batch, KEY).unwrap();
         assert!(one.bytes.get() == other.bytes.get(), "{} with {threads} threads", op.name());
+    }
+    if SHARED.contains(&op) {
+        // few enough for one share: cut all the same
+        let count = |own: usize| if own == 1 { 3 } else { own };
+        let other = in_shares(op, inputs, attrs, 1, batch, KEY, count).unwrap();
+        assert!(one.bytes.get() == other.bytes.get(), "{} in shares", op.name());
     }
     one
 }

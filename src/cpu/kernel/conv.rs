@@ -11,7 +11,7 @@ use super::gemm::{Gemm, Panel, View, scratch_elements};
 use super::norm::widen;
 use super::real::Real;
 use super::scratch;
-use super::split::for_units;
+use super::split::{Products, Share, for_units};
 use super::turn::turn;
 use crate::base::{DType, Desc, Result, Shape};
 use crate::cpu::call::Call;
@@ -93,6 +93,14 @@ impl Geometry {
         }
     }
 
+    /// How conv and conv_input_grad are cut into shares.
+    fn cut<R: Real>(&self, op: Op) -> Products {
+        let (n, k) = self.product(op);
+        let m = if op == Op::Conv { self.outputs } else { self.channels };
+        let work = m * n * k / 4 * size_of::<R>() / 4;
+        Products::of(self.images * self.groups, m, n, R::micro().nr, work)
+    }
+
     /// A window that is the image itself.
     fn is_pointwise(&self) -> bool {
         self.taps() == 1 && self.stride == [1, 1] && self.input == self.output
@@ -114,6 +122,17 @@ pub(super) fn scratch_bytes(
         _ => 0,
     };
     (weights + threads * scratch_elements(n, k)) * out.dtype.bytes()
+}
+
+/// How many shares a call is cut into. The gradient of the weights is one: its sums go on from image to image.
+pub(super) fn shares(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc) -> usize {
+    let Some(g) = Geometry::of_call(op, attrs, inputs, out) else { return 1 };
+    let cut = match (op, out.dtype) {
+        (Op::ConvWeightGrad, _) => return 1,
+        (_, DType::F64) => g.cut::<f64>(op),
+        _ => g.cut::<f32>(op),
+    };
+    cut.shares(g.images * g.groups)
 }
 
 pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
@@ -181,7 +200,16 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
         })
     };
     let units = g.images * g.groups;
-    let (pool, out) = (call.pool, call.out.elements::<R>()?);
+    let (pool, share) = (call.pool, call.share);
+    let out = call.out.elements::<R>()?;
+    if let (true, Products::Cut(across, down)) = (share.of > 1, g.cut::<R>(call.op)) {
+        let (i, piece) = (share.index / (across * down), share.index % (across * down));
+        let c = &mut out[i * size_c..(i + 1) * size_c];
+        return with(i, &mut |p| {
+            p.run_piece((across, down), piece, c, n, scratch);
+            Ok(())
+        });
+    }
     if units < pool.threads() {
         for i in 0..units {
             let c = &mut out[i * size_c..(i + 1) * size_c];
@@ -192,6 +220,7 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let per_task = scratch_elements(n, k);
     for_units(
         pool,
+        share,
         out,
         scratch,
         per_task,
@@ -271,18 +300,28 @@ fn weight_grad<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let per_task = scratch_elements(n, k);
     let work = g.images * size_w * k / 4;
     let start = |group: usize| group * size_w;
-    for_units(pool, out, scratch, per_task, g.groups, work, start, |range, out, scratch| {
-        for (at, group) in range.enumerate() {
-            let c = &mut out[at * size_w..(at + 1) * size_w];
-            for i in 0..g.images {
-                // a run on this thread alone cannot fail
-                let _ = with(group, i, &mut |p| {
-                    p.run(c, n, scratch);
-                    Ok(())
-                });
+    for_units(
+        pool,
+        Share::ALL,
+        out,
+        scratch,
+        per_task,
+        g.groups,
+        work,
+        start,
+        |range, out, scratch| {
+            for (at, group) in range.enumerate() {
+                let c = &mut out[at * size_w..(at + 1) * size_w];
+                for i in 0..g.images {
+                    // a run on this thread alone cannot fail
+                    let _ = with(group, i, &mut |p| {
+                        p.run(c, n, scratch);
+                        Ok(())
+                    });
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// B[ct, p] = x[c, window of p at tap t].

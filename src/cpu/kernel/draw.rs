@@ -1,9 +1,9 @@
 //! Random nodes: each element is addressed by its sample, never by where it stands in the batch.
 
-use super::split::for_rows;
+use super::split::{for_rows, share_count};
 use crate::bail;
 use crate::base::philox::{MAX_ELEM, Stream};
-use crate::base::{DType, Result, draw::NO_CATEGORY};
+use crate::base::{DType, Desc, Result, draw::NO_CATEGORY};
 use crate::cpu::call::Call;
 use crate::graph::{AttrKey, Op};
 use bytemuck::Pod;
@@ -28,6 +28,32 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
         (Op::Brownian, DType::F64) => brownian::<f64>(call, |x| x),
         _ => bail!(Unsupported, "{}: the CPU has no kernel for {out}", op.name()),
     }
+}
+
+/// How many shares a call is cut into.
+pub(super) fn shares(op: Op, inputs: &[Desc], out: Desc) -> usize {
+    let elements = out.shape.elements();
+    let rows = out.dims().first().copied().unwrap_or(1).max(1);
+    match op {
+        Op::Brownian => share_count(rows, elements / rows * BROWNIAN),
+        Op::Categorical => share_count(
+            elements,
+            categories(inputs.first().map_or(1, |d| d.dims().last().copied().unwrap_or(1))),
+        ),
+        Op::Gamma => share_count(elements, GAMMA),
+        Op::Poisson => share_count(elements, POISSON),
+        _ => share_count(elements, PLAIN),
+    }
+}
+
+/// Work of one draw, as `for_units` counts it.
+const PLAIN: usize = 4;
+const GAMMA: usize = 40;
+const POISSON: usize = 200;
+const BROWNIAN: usize = 400;
+
+fn categories(k: usize) -> usize {
+    40 * k + 100
 }
 
 /// The stream of the node and the address of its first element; the last address must exist too.
@@ -62,8 +88,9 @@ fn fill<T: Pod + Send>(
     law: impl Fn(&Stream, u64, &mut [T]) + Sync,
 ) -> Result<()> {
     let (stream, first) = address(call)?;
+    let share = call.share;
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, 1, 4, |range, out| law(&stream, first + range.start as u64, out))
+    for_rows(pool, share, out, 1, PLAIN, |range, out| law(&stream, first + range.start as u64, out))
 }
 
 /// As `fill`, with a shape per element.
@@ -73,8 +100,9 @@ fn gamma<T: Pod + Send + Sync>(
 ) -> Result<()> {
     let (stream, first) = address(call)?;
     let shapes = call.inputs[0].elements::<T>()?;
+    let share = call.share;
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, 1, 40, |range, out| {
+    for_rows(pool, share, out, 1, GAMMA, |range, out| {
         law(&stream, first + range.start as u64, &shapes[range], out)
     })
 }
@@ -86,8 +114,9 @@ fn each<T: Pod + Send + Sync>(
 ) -> Result<()> {
     let (stream, first) = address(call)?;
     let x = call.inputs[0].elements::<T>()?;
+    let share = call.share;
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, 1, 200, |range: Range<usize>, out| {
+    for_rows(pool, share, out, 1, POISSON, |range: Range<usize>, out| {
         for (i, o) in range.zip(out) {
             *o = law(&stream, first + i as u64, x[i]);
         }
@@ -99,8 +128,9 @@ fn categorical<T: Pod + Send + Sync + Into<f64>>(call: &mut Call<'_>) -> Result<
     let (stream, first) = address(call)?;
     let k = call.inputs[0].dims().last().copied().unwrap_or(1);
     let x = call.inputs[0].elements::<T>()?;
+    let share = call.share;
     let (pool, out) = call.pool_out::<i32>()?;
-    for_rows(pool, out, 1, 40 * k + 100, |range, out| {
+    for_rows(pool, share, out, 1, categories(k), |range, out| {
         for (i, o) in range.zip(out) {
             let c = stream.categorical(first + i as u64, &x[i * k..(i + 1) * k]);
             *o = if c == NO_CATEGORY { 0 } else { c as i32 };
@@ -119,8 +149,9 @@ fn brownian<T: Pod + Send + Sync>(call: &mut Call<'_>, of: impl Fn(f64) -> T + S
     let rows = call.out.dims().first().copied().unwrap_or(1);
     let per_sample = call.out.desc.shape.elements().checked_div(rows).unwrap_or(0);
     let (from, to) = (times(call, 0)?, times(call, 1)?);
+    let share = call.share;
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, per_sample, per_sample * 400, |range, out| {
+    for_rows(pool, share, out, per_sample, per_sample * BROWNIAN, |range, out| {
         for (row, out) in range.zip(out.chunks_exact_mut(per_sample)) {
             for (b, out) in out.chunks_mut(BLOCK).enumerate() {
                 let e = first + (row * per_sample + b * BLOCK) as u64;

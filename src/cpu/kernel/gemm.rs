@@ -40,6 +40,13 @@ pub struct Gemm<'a, R: Real> {
     pub finish: Option<Finish<'a, R>>,
 }
 
+/// How a product is cut into about `pieces` blocks of C: so many across, so many down.
+pub fn cut(m: usize, n: usize, nr: usize, pieces: usize) -> (usize, usize) {
+    // Columns first: then no panel of B is packed twice.
+    let across = pieces.min((n / (2 * nr)).max(1));
+    (across, (pieces / across).min(m).max(1))
+}
+
 /// Elements of scratch per task for products of up to these sizes.
 pub fn scratch_elements(n: usize, k: usize) -> usize {
     n.min(NC).next_multiple_of(MAX_NR) * k.min(KC)
@@ -64,19 +71,36 @@ impl<R: Real> Gemm<'_, R> {
             return Ok(());
         }
         self.check(c.len(), ldc);
-        // Columns first: then no panel of B is packed twice.
-        let across = tasks.min((self.n / (2 * nr)).max(1));
-        let down = (tasks / across).min(self.m.max(1));
+        let cuts = cut(self.m, self.n, nr, tasks);
         let (c, scratch) = (Shared::new(c), Shared::new(scratch));
-        pool.run(across * down, &|i| {
-            let rows = part(self.m, down, i / across);
-            let panels = part(self.n.div_ceil(nr), across, i % across);
-            let cols = panels.start * nr..(panels.end * nr).min(self.n);
+        pool.run(cuts.0 * cuts.1, &|i| {
+            let (rows, cols) = self.piece(cuts, i);
             // Safety: task i alone takes the i-th part of the scratch.
             let scratch = unsafe { scratch.range(i * per_task..(i + 1) * per_task) };
             // Safety: `check` proved C in bounds; tasks have disjoint blocks of it.
             unsafe { self.block(rows, cols, c.as_mut_ptr(), ldc, scratch) };
         })
+    }
+
+    /// Computes block `i` of a [`cut`] on this thread.
+    pub fn run_piece(
+        &self,
+        cuts: (usize, usize),
+        i: usize,
+        c: &mut [R],
+        ldc: usize,
+        scratch: &mut [R],
+    ) {
+        self.check(c.len(), ldc);
+        let (rows, cols) = self.piece(cuts, i);
+        // Safety: as in `run`.
+        unsafe { self.block(rows, cols, c.as_mut_ptr(), ldc, scratch) };
+    }
+
+    fn piece(&self, (across, down): (usize, usize), i: usize) -> (Range<usize>, Range<usize>) {
+        let nr = R::micro().nr;
+        let panels = part(self.n.div_ceil(nr), across, i % across);
+        (part(self.m, down, i / across), panels.start * nr..(panels.end * nr).min(self.n))
     }
 
     /// What the raw pointers below rely on. Shapes were checked when the graph was built: a failure is our bug.

@@ -2,7 +2,7 @@
 //!
 //! Additions to one element happen in index order on one thread, so the sum never depends on threads.
 
-use super::split::for_units;
+use super::split::{Share, for_units};
 use crate::bail;
 use crate::base::{DType, Result};
 use crate::cpu::call::{Call, In};
@@ -90,7 +90,7 @@ fn take<T: Pod + Send + Sync>(call: &mut Call<'_>) -> Result<()> {
         return Ok(());
     }
     // one unit: one row of `inner` elements at one position
-    super::split::for_rows(pool, out, inner, inner, |units, out| {
+    super::split::for_rows(pool, Share::ALL, out, inner, inner, |units, out| {
         for (u, out) in units.zip(out.chunks_exact_mut(inner)) {
             let (o, p) = (u / positions, u % positions);
             let slab = o * axis * inner;
@@ -119,6 +119,7 @@ fn add<T: Pod + Send + Sync>(call: &mut Call<'_>, plus: impl Fn(T, T) -> T + Syn
     let work = slab + positions * inner;
     for_units(
         pool,
+        Share::ALL,
         out,
         &mut [0u8; 0],
         0,

@@ -2,7 +2,7 @@
 //! dynamic_update copy rows. Generic over the size of an element, not its type.
 
 use super::index::Positions;
-use super::split::for_rows;
+use super::split::{Share, for_rows};
 use super::turn::turn;
 use crate::base::{DType, MAX_RANK, Result};
 use crate::cpu::call::{Call, In};
@@ -47,7 +47,7 @@ impl Call<'_> {
 }
 
 fn copy<T: Pod + Send + Sync>((pool, out): PoolOut<'_, T>, x: &[T]) -> Result<()> {
-    for_rows(pool, out, 1, 1, |units, out| out.copy_from_slice(&x[units]))
+    for_rows(pool, Share::ALL, out, 1, 1, |units, out| out.copy_from_slice(&x[units]))
 }
 
 /// For each element of the result in order, where it comes from.
@@ -151,7 +151,7 @@ impl Walk {
         }
         let (n, s) = (self.dims[self.rank - 1], self.strides[self.rank - 1]);
         let transposes = self.rank > 1 && self.strides[self.rank - 2] == 1 && s > 1;
-        for_rows(pool, out, n, n, |rows, out| {
+        for_rows(pool, Share::ALL, out, n, n, |rows, out| {
             if transposes {
                 return self.turn(rows, out, x);
             }
@@ -251,7 +251,7 @@ fn pad<T: Pod + Send + Sync>(call: &mut Call<'_>) -> Result<()> {
     let (n, from_n) = (to.dim(rank - 1), shape.dim(rank - 1));
     let before = lo(rank - 1);
     let strides = shape.strides();
-    for_rows(pool, out, n, n, |rows, out| {
+    for_rows(pool, Share::ALL, out, n, n, |rows, out| {
         for (row, out) in rows.zip(out.chunks_exact_mut(n)) {
             let (mut rest, mut from, mut inside) = (row, 0, true);
             for i in (0..rank - 1).rev() {
@@ -280,7 +280,7 @@ fn concat<T: Pod + Send + Sync>(call: &mut Call<'_>) -> Result<()> {
     let row = |dims: &[usize]| dims[axis..].iter().product::<usize>();
     let n = row(call.out.dims());
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, n, n, |rows, out| {
+    for_rows(pool, Share::ALL, out, n, n, |rows, out| {
         for (r, out) in rows.zip(out.chunks_exact_mut(n)) {
             let mut at = 0;
             for x in inputs {

@@ -4,7 +4,7 @@ use super::gemm::{Gemm, Panel, View, scratch_elements};
 use super::norm::widen;
 use super::real::{Real, Storage};
 use super::scratch;
-use super::split::for_units;
+use super::split::{Products, for_units};
 use super::wide::wide;
 use crate::base::{DType, Desc, Result, Shape};
 use crate::cpu::call::{Call, In};
@@ -38,6 +38,15 @@ impl Plan {
         Ok(plan)
     }
 
+    /// Work of one product, as `for_units` counts it.
+    fn work(&self) -> usize {
+        self.m * self.n * self.k / 4
+    }
+
+    fn cut<R: Real>(&self) -> Products {
+        Products::of(self.batch, self.m, self.n, R::micro().nr, self.work() * size_of::<R>() / 4)
+    }
+
     /// Which of an operand's own matrices belongs to matrix `i` of the result.
     fn matrix(&self, operand: &In<'_>, mut i: usize) -> usize {
         let own = &operand.dims()[..operand.dims().len() - 2];
@@ -60,6 +69,17 @@ pub(super) fn scratch_bytes(attrs: &Attrs, inputs: &[Desc], out: Desc, threads: 
     let Ok(plan) = Plan::of(attrs, *a, *b, out) else { return 0 };
     let bias = if inputs.len() > 2 { plan.n } else { 0 };
     (bias + threads * scratch_elements(plan.n, plan.k)) * out.dtype.bytes()
+}
+
+/// How many shares a call is cut into.
+pub(super) fn shares(attrs: &Attrs, inputs: &[Desc], out: Desc) -> usize {
+    let [a, b, ..] = inputs else { return 1 };
+    let Ok(plan) = Plan::of(attrs, *a, *b, out) else { return 1 };
+    let cut = match out.dtype {
+        DType::F64 => plan.cut::<f64>(),
+        _ => plan.cut::<f32>(),
+    };
+    cut.shares(plan.batch)
 }
 
 pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
@@ -114,7 +134,16 @@ fn typed<R: Real, T: Storage>(call: &mut Call<'_>) -> Result<()> {
             finish: needs_finish.then_some(&finish),
         })
     };
-    let (pool, out) = (call.pool, call.out.elements::<R>()?);
+    let (pool, share) = (call.pool, call.share);
+    let out = call.out.elements::<R>()?;
+    if let (true, Products::Cut(across, down)) = (share.of > 1, p.cut::<R>()) {
+        let (i, piece) = (share.index / (across * down), share.index % (across * down));
+        let c = &mut out[i * size_c..(i + 1) * size_c];
+        return with(i, &mut |g| {
+            g.run_piece((across, down), piece, c, p.n, scratch);
+            Ok(())
+        });
+    }
     if p.batch < pool.threads() {
         for i in 0..p.batch {
             let c = &mut out[i * size_c..(i + 1) * size_c];
@@ -123,14 +152,14 @@ fn typed<R: Real, T: Storage>(call: &mut Call<'_>) -> Result<()> {
         return Ok(());
     }
     let per_task = scratch_elements(p.n, p.k);
-    let work = size_c * p.k / 4;
     for_units(
         pool,
+        share,
         out,
         scratch,
         per_task,
         p.batch,
-        work,
+        p.work(),
         |i| i * size_c,
         |range, out, scratch| {
             for (at, i) in range.enumerate() {

@@ -39,7 +39,23 @@ pub fn scratch_bytes(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc, threads:
     }
 }
 
-/// Computes `call.out`.
+/// How many shares a call may be cut into, so that a run can pause between them: about [`split::SHARE`] of work each.
+/// Of most ops there is one: what moves or folds numbers is bound by memory, and short.
+pub fn shares(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc) -> usize {
+    match op {
+        Op::MatMul => matmul::shares(attrs, inputs, out),
+        Op::Conv | Op::ConvInputGrad => conv::shares(op, attrs, inputs, out),
+        Op::Attention => attention::shares(inputs, out),
+        Op::Normal | Op::Uniform | Op::Gamma | Op::Poisson | Op::Categorical | Op::Brownian => {
+            draw::shares(op, inputs, out)
+        }
+        Op::Softmax | Op::LogSoftmax => softmax::shares(attrs, out),
+        Op::LayerNorm | Op::GroupNorm | Op::RmsNorm => norm::shares(op, attrs, out),
+        _ => 1,
+    }
+}
+
+/// Computes `call.out`, or of it the share that the call says.
 pub fn run(call: &mut Call<'_>) -> Result<()> {
     match call.op {
         Op::Full | Op::Iota => source::run(call),

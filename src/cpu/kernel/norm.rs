@@ -3,12 +3,12 @@
 use super::fold::{self, Sum};
 use super::real::{Real, Storage};
 use super::scratch;
-use super::split::for_rows;
+use super::split::{for_rows, share_count};
 use super::wide::wide;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use crate::cpu::call::{Call, In};
-use crate::graph::{AttrKey, Op};
+use crate::graph::{AttrKey, Attrs, Op};
 
 /// Scale and bias, widened once.
 pub(super) fn scratch_bytes(inputs: &[Desc], out: Desc) -> usize {
@@ -20,6 +20,16 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
         DType::F64 => typed::<f64>(call),
         _ => typed::<f32>(call),
     }
+}
+
+/// How many shares a call is cut into.
+pub(super) fn shares(op: Op, attrs: &Attrs, out: Desc) -> usize {
+    let groups = attrs.int(AttrKey::Groups, 1).max(1) as usize;
+    let rows = match op {
+        Op::GroupNorm => out.dims().first().map_or(1, |n| n * groups),
+        _ => out.shape.elements() / out.dims().last().copied().unwrap_or(1).max(1),
+    };
+    share_count(rows, 4 * out.shape.elements().checked_div(rows).unwrap_or(0))
 }
 
 /// Copies a parameter to `out` in the type of arithmetic.
@@ -64,8 +74,9 @@ fn typed<R: Real>(call: &mut Call<'_>) -> Result<()> {
         widen(p, bias)?;
     }
     let (scale, bias) = (&*scale, &*bias);
-    let (pool, out) = (call.pool, call.out.elements::<R>()?);
-    for_rows(pool, out, count, 4 * count, |rows, out| {
+    let (pool, share) = (call.pool, call.share);
+    let out = call.out.elements::<R>()?;
+    for_rows(pool, share, out, count, 4 * count, |rows, out| {
         wide(
             #[inline(always)]
             || {

@@ -5,7 +5,7 @@
 
 use super::fold::{self, Fold, Max, Min, Prod, Sum, WrappingSum, for_column_tiles};
 use super::real::Real;
-use super::split::for_rows;
+use super::split::{Share, for_rows};
 use super::wide::wide;
 use crate::bail;
 use crate::base::{DType, MAX_RANK, Result};
@@ -153,7 +153,7 @@ impl Layout {
         O: Copy + Send,
     {
         let n = self.reduced.count();
-        for_rows(pool, out, 1, n, |range, out| {
+        for_rows(pool, Share::ALL, out, 1, n, |range, out| {
             wide(
                 #[inline(always)]
                 || {

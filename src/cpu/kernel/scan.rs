@@ -1,7 +1,7 @@
 //! Along one axis, in order: running sums, and where the largest and smallest stand.
 
 use super::fold::for_column_tiles;
-use super::split::{for_rows, for_units};
+use super::split::{Share, for_rows, for_units};
 use crate::bail;
 use crate::base::{DType, Result};
 use crate::cpu::call::Call;
@@ -78,7 +78,7 @@ fn running<T: Number>(call: &mut Call<'_>) -> Result<()> {
     let x = call.inputs[0].elements::<T>()?;
     let (pool, out) = call.pool_out::<T>()?;
     let slab = n * inner;
-    for_rows(pool, out, slab, slab, |slabs, out| {
+    for_rows(pool, Share::ALL, out, slab, slab, |slabs, out| {
         for (s, out) in slabs.zip(out.chunks_exact_mut(slab)) {
             let x = &x[s * slab..(s + 1) * slab];
             for_column_tiles!(0..inner, |first, W| {
@@ -104,6 +104,7 @@ fn position<T: Number>(call: &mut Call<'_>) -> Result<()> {
     let (pool, out) = call.pool_out::<i32>()?;
     for_units(
         pool,
+        Share::ALL,
         out,
         &mut [0u8; 0],
         0,

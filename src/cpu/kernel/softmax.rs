@@ -2,11 +2,18 @@
 
 use super::fold::{self, Max, Sum, for_column_tiles};
 use super::real::Real;
-use super::split::for_rows;
+use super::split::{for_rows, share_count};
 use super::wide::wide;
-use crate::base::{DType, Result};
+use crate::base::{DType, Desc, Result};
 use crate::cpu::call::Call;
-use crate::graph::{AttrKey, Op};
+use crate::graph::{AttrKey, Attrs, Op};
+
+/// How many shares a call is cut into.
+pub(super) fn shares(attrs: &Attrs, out: Desc) -> usize {
+    let axis = attrs.int(AttrKey::Axis, 0) as usize;
+    let slab: usize = out.dims().get(axis..).unwrap_or_default().iter().product();
+    share_count(out.shape.elements().checked_div(slab).unwrap_or(0), 4 * slab)
+}
 
 pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
     match call.out.dtype() {
@@ -21,9 +28,10 @@ fn typed<R: Real>(call: &mut Call<'_>) -> Result<()> {
     let (n, inner) = (dims[axis], dims[axis + 1..].iter().product::<usize>());
     let log = call.op == Op::LogSoftmax;
     let x = call.inputs[0].elements::<R>()?;
+    let share = call.share;
     let (pool, out) = call.pool_out::<R>()?;
     let slab = n * inner;
-    for_rows(pool, out, slab, 4 * slab, |slabs, out| {
+    for_rows(pool, share, out, slab, 4 * slab, |slabs, out| {
         wide(
             #[inline(always)]
             || {

@@ -3,7 +3,7 @@
 
 use super::scan::Number;
 use super::scratch;
-use super::split::for_units;
+use super::split::{Share, for_units};
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use crate::cpu::call::Call;
@@ -57,6 +57,7 @@ fn typed<T: Number>(call: &mut Call<'_>) -> Result<()> {
         let out = call.out.elements::<T>()?;
         for_units(
             call.pool,
+            Share::ALL,
             out,
             scratch,
             n,
@@ -78,6 +79,7 @@ fn typed<T: Number>(call: &mut Call<'_>) -> Result<()> {
         let out = call.out.elements::<i32>()?;
         for_units(
             call.pool,
+            Share::ALL,
             out,
             scratch,
             n,

@@ -1,7 +1,7 @@
 //! Patterns: full and iota.
 
 use super::layout::fill_value;
-use super::split::for_rows;
+use super::split::{Share, for_rows};
 use crate::bail;
 use crate::base::{DType, Result};
 use crate::cpu::call::Call;
@@ -30,7 +30,7 @@ pub(super) fn run(call: &mut Call<'_>) -> Result<()> {
 fn full<T: Pod + Send + Sync>(call: &mut Call<'_>) -> Result<()> {
     let value = fill_value::<T>(call.out.dtype(), call.attrs.float(AttrKey::Value, 0.0))?;
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, 1, 1, |_, out| out.fill(value))
+    for_rows(pool, Share::ALL, out, 1, 1, |_, out| out.fill(value))
 }
 
 fn iota<T: Pod + Send>(call: &mut Call<'_>, value: impl Fn(usize) -> T + Sync) -> Result<()> {
@@ -38,7 +38,7 @@ fn iota<T: Pod + Send>(call: &mut Call<'_>, value: impl Fn(usize) -> T + Sync) -
     let dims = call.out.desc.shape;
     let inner = dims.strides()[axis];
     let (pool, out) = call.pool_out::<T>()?;
-    for_rows(pool, out, inner, inner, |units, out| {
+    for_rows(pool, Share::ALL, out, inner, inner, |units, out| {
         for (u, out) in units.zip(out.chunks_exact_mut(inner)) {
             out.fill(value(u % dims.dim(axis)));
         }

@@ -40,6 +40,59 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
+/// Work of one share, in the units of [`GRAIN`]: some 160 microseconds, so that a run pauses well within a frame.
+pub const SHARE: usize = 16 * GRAIN;
+
+/// Which share of a call is done: the shares of one call write every element of its result once, in any order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    pub index: usize,
+    pub of: usize,
+}
+
+impl Share {
+    pub const ALL: Self = Self { index: 0, of: 1 };
+
+    /// The units of this share.
+    pub fn range(self, units: usize) -> Range<usize> {
+        part(units, self.of, self.index)
+    }
+}
+
+/// How many shares `units` of `work` each are cut into, at least 1.
+pub fn share_count(units: usize, work: usize) -> usize {
+    units.saturating_mul(work).div_ceil(SHARE).min(units).max(1)
+}
+
+/// How `products` equal products of `m` rows and `n` columns are cut into shares of `work` for all: so many products
+/// each, or each product into a cut of `gemm::cut` and that many shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Products {
+    /// Shares of whole products.
+    Whole(usize),
+    /// Pieces across and down of each.
+    Cut(usize, usize),
+}
+
+impl Products {
+    pub fn of(products: usize, m: usize, n: usize, nr: usize, work: usize) -> Self {
+        let shares = products.saturating_mul(work).div_ceil(SHARE).max(1);
+        if shares <= products.max(1) {
+            return Self::Whole(shares);
+        }
+        let each = shares.div_ceil(products);
+        let (across, _) = super::gemm::cut(m, n, nr, each);
+        Self::Cut(across, each.div_ceil(across).clamp(1, m.max(1)))
+    }
+
+    pub fn shares(self, products: usize) -> usize {
+        match self {
+            Self::Whole(shares) => shares,
+            Self::Cut(across, down) => products * across * down,
+        }
+    }
+}
+
 /// How many tasks `units` of `work` each are worth, at most `limit`.
 pub fn task_count(limit: usize, units: usize, work: usize) -> usize {
     let worth = units.saturating_mul(work.max(1)) / GRAIN;
@@ -53,10 +106,11 @@ pub fn part(units: usize, tasks: usize, i: usize) -> Range<usize> {
 }
 
 /// Runs `f(units, part of out, scratch of the task)` over contiguous ranges of `0..units`. Unit `u` owns
-/// `out[start(u)..start(u + 1)]`; `start` must not decrease. `scratch` is cut into equal parts of `per_task` elements
+/// `out[start(u)..start(u + 1)]`; `start` must not decrease. Of a share, its units on this thread. `scratch` is cut into equal parts of `per_task` elements
 /// and bounds the number of tasks when `per_task` is not 0.
 pub fn for_units<T: Send, S: Send>(
     pool: &Pool,
+    share: Share,
     out: &mut [T],
     scratch: &mut [S],
     per_task: usize,
@@ -67,9 +121,10 @@ pub fn for_units<T: Send, S: Send>(
 ) -> Result<()> {
     let limit = pool.threads().min(scratch.len().checked_div(per_task).unwrap_or(usize::MAX));
     let tasks = task_count(limit, units, work);
-    if tasks <= 1 {
-        let (from, to) = (start(0), start(units));
-        f(0..units, &mut out[from..to], &mut scratch[..per_task]);
+    if tasks <= 1 || share.of > 1 {
+        let range = share.range(units);
+        let (from, to) = (start(range.start), start(range.end));
+        f(range, &mut out[from..to], &mut scratch[..per_task]);
         return Ok(());
     }
     let (out, scratch) = (Shared::new(out), Shared::new(scratch));
@@ -86,6 +141,7 @@ pub fn for_units<T: Send, S: Send>(
 /// [`for_units`] over rows of `row` elements without scratch.
 pub fn for_rows<T: Send>(
     pool: &Pool,
+    share: Share,
     out: &mut [T],
     row: usize,
     work: usize,
@@ -95,5 +151,5 @@ pub fn for_rows<T: Send>(
         return Ok(());
     }
     let units = out.len() / row;
-    for_units(pool, out, &mut [0u8; 0], 0, units, work, |u| u * row, |r, out, _| f(r, out))
+    for_units(pool, share, out, &mut [0u8; 0], 0, units, work, |u| u * row, |r, out, _| f(r, out))
 }
