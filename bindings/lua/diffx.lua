@@ -78,6 +78,7 @@ typedef struct dfx_pipeline dfx_pipeline;
 typedef struct dfx_job      dfx_job;
 typedef struct dfx_tensor   dfx_tensor;
 typedef struct dfx_trainer  dfx_trainer;
+typedef struct dfx_tuner    dfx_tuner;
 typedef struct dfx_allocator {
     uint32_t struct_size;
     uint32_t reserved;
@@ -240,6 +241,38 @@ dfx_status dfx_trainer_metric(dfx_trainer *t, const char *name, double *out, dfx
 dfx_status dfx_trainer_checkpoint(dfx_trainer *t, const char *path, dfx_error *err);
 dfx_status dfx_trainer_resume(dfx_trainer *t, const char *path, dfx_error *err);
 dfx_status dfx_trainer_save(dfx_trainer *t, const char *path, dfx_error *err);
+dfx_status dfx_tuner_create(const dfx_model *m, const char *config_json, dfx_tuner **out, dfx_error *err);
+void       dfx_tuner_release(dfx_tuner *t);
+dfx_status dfx_tuner_plan(const dfx_model *m, const char *config_json, uint64_t *bytes, dfx_error *err);
+dfx_status dfx_tuner_json(const dfx_tuner *t, const char **json, dfx_error *err);
+typedef struct dfx_rollout_options {
+    uint32_t    struct_size;
+    uint32_t    flags;
+    uint32_t    n_inputs;
+    uint32_t    reserved;
+    const char *const       *input_names;
+    const dfx_tensor *const *inputs;
+} dfx_rollout_options;
+dfx_status dfx_tuner_rollout(dfx_tuner *t, const dfx_rollout_options *opt, dfx_error *err);
+dfx_status dfx_tuner_result(const dfx_tuner *t, const char *name, dfx_tensor **out, dfx_error *err);
+typedef struct dfx_reward {
+    uint32_t    struct_size;
+    uint32_t    flags;
+    const dfx_tensor *values;
+    const dfx_tensor *valid;
+    uint32_t    n_grads;
+    uint32_t    reserved;
+    const char *const       *grad_names;
+    const dfx_tensor *const *grads;
+} dfx_reward;
+dfx_status dfx_tuner_reward(dfx_tuner *t, const dfx_reward *reward, dfx_error *err);
+dfx_status dfx_tuner_update(dfx_tuner *t, uint32_t n_updates, dfx_training *out, dfx_error *err);
+uint32_t   dfx_tuner_metric_count(const dfx_tuner *t);
+dfx_status dfx_tuner_metric_name(const dfx_tuner *t, uint32_t i, const char **name, dfx_error *err);
+dfx_status dfx_tuner_metric(dfx_tuner *t, const char *name, double *out, dfx_error *err);
+dfx_status dfx_tuner_checkpoint(dfx_tuner *t, const char *path, dfx_error *err);
+dfx_status dfx_tuner_resume(dfx_tuner *t, const char *path, dfx_error *err);
+dfx_status dfx_tuner_save(dfx_tuner *t, const char *path, dfx_error *err);
 ]]
 -- end
 

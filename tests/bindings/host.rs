@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-pub fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The shared library of this build; None, said out loud, where there is none.
-pub fn library() -> Option<PathBuf> {
+pub(crate) fn library() -> Option<PathBuf> {
     let exe = std::env::current_exe().ok()?;
     let deps = exe.parent()?;
     let places = [deps.join("libdiffx.so"), deps.parent()?.join("libdiffx.so")];
@@ -19,12 +19,12 @@ pub fn library() -> Option<PathBuf> {
     found
 }
 
-pub fn works(program: &str, words: &[&str]) -> bool {
+pub(crate) fn works(program: &str, words: &[&str]) -> bool {
     Command::new(program).args(words).output().is_ok_and(|o| o.status.success())
 }
 
 /// Runs a program; its words are shown, and it must end well.
-pub fn succeed(command: &mut Command) -> String {
+pub(crate) fn succeed(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     println!("{out}{err}");
@@ -32,6 +32,6 @@ pub fn succeed(command: &mut Command) -> String {
     out.into_owned()
 }
 
-pub fn temporary(name: &str) -> PathBuf {
+pub(crate) fn temporary(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("diffx-bindings-{}-{name}", std::process::id()))
 }

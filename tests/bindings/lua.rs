@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// `luajit`, said out loud where it is missing.
-pub fn luajit() -> Option<String> {
+pub(crate) fn luajit() -> Option<String> {
     let there = works("luajit", &["-v"]);
     if !there {
         println!("skipped: luajit is not installed");
@@ -13,7 +13,7 @@ pub fn luajit() -> Option<String> {
     there.then(|| "luajit".into())
 }
 
-pub fn run_lua(lua: &str, library: &Path) -> Command {
+pub(crate) fn run_lua(lua: &str, library: &Path) -> Command {
     let mut command = Command::new(lua);
     command
         .env("DIFFX_LIBRARY", library)

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 /// `DIFFX_PYTHON`, else `python3`.
-pub fn python() -> Option<String> {
+pub(crate) fn python() -> Option<String> {
     let python = std::env::var("DIFFX_PYTHON").unwrap_or_else(|_| "python3".into());
     if !works(&python, &["--version"]) {
         println!("skipped: {python} is not installed");
@@ -23,7 +23,7 @@ fn has_module(python: &str, module: &str) -> bool {
 }
 
 /// A Python that finds the package in the tree and the library of this build, and writes nothing beside the sources.
-pub fn run_python(python: &str, library: &Path) -> Command {
+pub(crate) fn run_python(python: &str, library: &Path) -> Command {
     let mut command = Command::new(python);
     command
         .env("DIFFX_LIBRARY", library)

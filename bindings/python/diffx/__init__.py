@@ -31,6 +31,7 @@ from ._library import has_feature, version
 from ._model import Model, Pipeline
 from ._tensor import Tensor
 from ._trainer import Trainer, Training
+from ._tuner import Reward, Rollout, Round, Tuner
 
 __version__ = "0.1.0"
 
@@ -52,10 +53,14 @@ __all__ = [
     "Pipeline",
     "Plugin",
     "Progress",
+    "Reward",
+    "Rollout",
+    "Round",
     "State",
     "Tensor",
     "Trainer",
     "Training",
+    "Tuner",
     "Unsupported",
     "Version",
     "has_feature",

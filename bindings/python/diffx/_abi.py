@@ -212,6 +212,30 @@ class TrainerOptions(ctypes.Structure):
     ]
 
 
+class RolloutOptions(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("n_inputs", c_uint32),
+        ("reserved", c_uint32),
+        ("input_names", POINTER(c_char_p)),
+        ("inputs", POINTER(c_void_p)),
+    ]
+
+
+class Reward(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("flags", c_uint32),
+        ("values", c_void_p),
+        ("valid", c_void_p),
+        ("n_grads", c_uint32),
+        ("reserved", c_uint32),
+        ("grad_names", POINTER(c_char_p)),
+        ("grads", POINTER(c_void_p)),
+    ]
+
+
 # Name in the header -> mirror.
 STRUCTS: Dict[str, Type[ctypes.Structure]] = {
     "dfx_error": Error,
@@ -225,6 +249,8 @@ STRUCTS: Dict[str, Type[ctypes.Structure]] = {
     "dfx_score_options": ScoreOptions,
     "dfx_training": Training,
     "dfx_trainer_options": TrainerOptions,
+    "dfx_rollout_options": RolloutOptions,
+    "dfx_reward": Reward,
 }
 
 _h = c_void_p  # a handle, or anything opaque
@@ -286,4 +312,18 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "dfx_trainer_checkpoint": (c_int32, [_h, c_char_p, _err]),
     "dfx_trainer_resume": (c_int32, [_h, c_char_p, _err]),
     "dfx_trainer_save": (c_int32, [_h, c_char_p, _err]),
+    "dfx_tuner_create": (c_int32, [_h, c_char_p, _out, _err]),
+    "dfx_tuner_release": (None, [_h]),
+    "dfx_tuner_plan": (c_int32, [_h, c_char_p, POINTER(c_uint64), _err]),
+    "dfx_tuner_json": (c_int32, [_h, _str_out, _err]),
+    "dfx_tuner_rollout": (c_int32, [_h, POINTER(RolloutOptions), _err]),
+    "dfx_tuner_result": (c_int32, [_h, c_char_p, _out, _err]),
+    "dfx_tuner_reward": (c_int32, [_h, POINTER(Reward), _err]),
+    "dfx_tuner_update": (c_int32, [_h, c_uint32, POINTER(Training), _err]),
+    "dfx_tuner_metric_count": (c_uint32, [_h]),
+    "dfx_tuner_metric_name": (c_int32, [_h, c_uint32, _str_out, _err]),
+    "dfx_tuner_metric": (c_int32, [_h, c_char_p, POINTER(c_double), _err]),
+    "dfx_tuner_checkpoint": (c_int32, [_h, c_char_p, _err]),
+    "dfx_tuner_resume": (c_int32, [_h, c_char_p, _err]),
+    "dfx_tuner_save": (c_int32, [_h, c_char_p, _err]),
 }

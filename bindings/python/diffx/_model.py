@@ -7,11 +7,12 @@ import json
 from ctypes import c_char_p, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence
 
-from . import _abi, _setting
+from . import _abi, _setting, _tuner
 from ._handle import Handle
 from ._job import Job, ProgressOption, follow
 from ._setting import Config, Path
 from ._tensor import Tensor
+from ._tuner import Tuner
 
 if TYPE_CHECKING:
     from ._engine import Engine
@@ -44,6 +45,15 @@ class Model(Handle):
         self._call("dfx_pipeline_create", raw, ctypes.byref(out))
         said = json.loads(raw) if raw else {}
         return Pipeline(self._engine, out.value or 0, said.get("dtype", "f32"))
+
+
+    def tuner(self, config: Optional[Config] = None, **keys: Any) -> Tuner:
+        """Tunes the model by rewards; keys as in ``docs/json.md``: ``objective``, ``rounds``, ``samples``, ..."""
+        return Tuner(self, config, keys)
+
+    def plan_tuner(self, config: Optional[Config] = None, **keys: Any) -> int:
+        """Bytes that such a tuner will hold."""
+        return _tuner.plan(self, config, keys)
 
 
 class Pipeline(Handle):

@@ -49,7 +49,7 @@ class Trainer(Handle):
         out = _setting.sized(_abi.Training)
         self._call("dfx_trainer_step", _setting.unsigned(n_steps, 32, "n_steps"), ctypes.byref(out))
         self._engine._delivered()
-        return _training(out)
+        return training(out)
 
     def run(self, progress: Union[bool, None, Callable[[Training], Any]] = None) -> Training:
         """All steps that are left, in pieces of a tenth of a second, between which an interrupt is seen."""
@@ -70,17 +70,11 @@ class Trainer(Handle):
         """The loss on held-out data."""
         out = _setting.sized(_abi.Training)
         self._call("dfx_trainer_measure", ctypes.byref(out))
-        return _training(out)
+        return training(out)
 
     def metrics(self) -> Dict[str, float]:
         """The objective's metrics at the last step."""
-        out = {}
-        for i in range(self._library.dfx_trainer_metric_count(self._handle)):
-            name, value = c_char_p(), c_double()
-            self._call("dfx_trainer_metric_name", i, ctypes.byref(name))
-            self._call("dfx_trainer_metric", name.value, ctypes.byref(value))
-            out[(name.value or b"").decode()] = value.value
-        return out
+        return metrics(self, "dfx_trainer")
 
     def checkpoint(self, path: Path) -> None:
         """Writes everything that ``resume`` needs to go on with the same bits, whole or not at all."""
@@ -117,5 +111,16 @@ def _options(
     return _setting.config(recipe, keys), options
 
 
-def _training(out: Any) -> Training:
+def metrics(handle: Handle, prefix: str) -> Dict[str, float]:
+    """Metrics by name, of a trainer or a tuner."""
+    out = {}
+    for i in range(getattr(handle._library, prefix + "_metric_count")(handle._handle)):
+        name, value = c_char_p(), c_double()
+        handle._call(prefix + "_metric_name", i, ctypes.byref(name))
+        handle._call(prefix + "_metric", name.value, ctypes.byref(value))
+        out[(name.value or b"").decode()] = value.value
+    return out
+
+
+def training(out: Any) -> Training:
     return Training(out.step, out.n_steps, out.loss, out.norm, out.rate)

@@ -1,0 +1,102 @@
+"""Tuning by a reward in Python, with every built-in objective that takes rewards."""
+
+import os
+import tempfile
+import unittest
+
+import diffx
+
+try:
+    import numpy as np
+except ImportError:
+    raise unittest.SkipTest("skipped: numpy is not installed")
+
+CONFIG = {"rounds": 3, "samples": 8, "group": 4, "rollout": {"steps": 3}, "seed": 2, "rate": 1e-4}
+
+
+def judge(drawn: diffx.Rollout) -> "np.ndarray":
+    return -drawn.samples.numpy().astype("f8").mean(axis=1)
+
+
+class Tuning(unittest.TestCase):
+    def setUp(self) -> None:
+        self.engine = diffx.Engine(threads=1)
+        self.addCleanup(self.engine.close)
+        self.model = self.engine.model("vix")
+
+    def tuner(self):  # type: ignore[no-untyped-def]
+        for factory in self.engine.plugins("objective"):
+            try:
+                return self.model.tuner(CONFIG, objective=factory["id"])
+            except (diffx.Unsupported, diffx.Invalid, diffx.State):
+                continue
+        self.skipTest("skipped: no built-in objective takes rewards")
+
+    def test_an_objective_of_data_is_refused(self) -> None:
+        with self.assertRaises(diffx.Error) as caught:
+            self.model.tuner(CONFIG, objective="dsm")
+        self.assertIn("trainer", str(caught.exception))
+        with self.assertRaises(diffx.Error):
+            self.model.tuner(CONFIG, objective="dsm", round=1)
+
+    def test_rounds_of_rollout_reward_update(self) -> None:
+        tuner, seen, drawn = self.tuner(), [], []
+
+        def reward(r):  # type: ignore[no-untyped-def]
+            self.assertEqual((r.samples.shape, r["x"].shape), ((8, 32), (8, 32)))
+            drawn.append(judge(r))
+            return drawn[-1]
+
+        last = tuner.run(reward, progress=seen.append)
+        self.assertEqual([s.round for s in seen], [0, 1, 2])
+        self.assertEqual(seen[-1], last)
+        for s, d in zip(seen, drawn):
+            self.assertAlmostEqual(s.metrics["reward"], d.mean(), places=4)
+            self.assertEqual(s.metrics["valid"], 1.0)
+        self.assertEqual(tuner.info["round"], 3)
+        self.assertIsNone(tuner.run(reward))
+        with self.assertRaises(diffx.State):
+            tuner.rollout()
+
+    def test_a_checkpoint_goes_on_with_the_same_bits(self) -> None:
+        whole, first, later = self.tuner(), self.tuner(), self.tuner()
+        whole.run(judge, progress=True)
+        self.assertEqual(first.run(judge, rounds=1).round, 0)
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "checkpoint")
+            first.checkpoint(path)
+            later.resume(path)
+            later.run(judge)
+            models = []
+            for tuner in (whole, later):
+                tuner.save(os.path.join(folder, "model"))
+                with open(os.path.join(folder, "model"), "rb") as f:
+                    models.append(f.read())
+        self.assertEqual(models[0], models[1])
+
+    def test_what_a_reward_may_say(self) -> None:
+        tuner = self.tuner()
+        self.assertGreater(self.model.plan_tuner(CONFIG, objective=self.objective(tuner)), 1000)
+        tuner.rollout()
+        for wrong in ([1.0] * 7, [float("nan")] * 8):
+            with self.assertRaises(diffx.Error):
+                tuner.reward(wrong)
+        tuner.reward([1.0] * 8, valid=[True] * 7 + [False])
+        tuner.update()
+        self.assertAlmostEqual(tuner.metrics()["valid"], 7 / 8)
+        with self.assertRaises(KeyError):
+            tuner.run(lambda r: {}["nothing"])
+        self.assertEqual(tuner.run(lambda r: diffx.Reward(judge(r)), rounds=1).round, 1)
+
+    def objective(self, tuner: diffx.Tuner) -> str:
+        for factory in self.engine.plugins("objective"):
+            try:
+                self.model.plan_tuner(CONFIG, objective=factory["id"])
+                return str(factory["id"])
+            except diffx.Error:
+                continue
+        raise AssertionError("a tuner was made of none")
+
+
+if __name__ == "__main__":
+    unittest.main()
