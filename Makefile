@@ -37,6 +37,7 @@ PLUGINS    ?= models processes guidance samplers grids objectives
 SYSTEM     := -lgcc_s -lutil -lrt -lpthread -lm -ldl -lc
 
 FROM       := $(or $(BUILT),$(TARGET)/$(PROFILE))
+ARCHIVE    ?= $(FROM)/libdiffx.a
 SHARED     := libdiffx.so.$(VERSION)
 SONAME     := libdiffx.so.$(GENERATION)
 PACK       := diffx-$(VERSION)-$(PLATFORM)
@@ -64,7 +65,7 @@ cargo:
 	for p in $(PLUGINS); do \
 	    $(CARGO) rustc --profile $(PROFILE) --package diffx-$$p --lib --features export --crate-type cdylib || exit 1; \
 	done
-$(FROM)/libdiffx.a: cargo
+$(ARCHIVE): cargo
 endif
 
 # ---- the linker
@@ -73,14 +74,14 @@ $(OUT):
 	mkdir -p $@
 
 # The node DIFFX_0 holds the functions of ABI generation 0. A later generation adds a node and leaves this one.
-$(OUT)/$(SHARED): $(FROM)/libdiffx.a packaging/libdiffx.map | $(OUT)
+$(OUT)/$(SHARED): $(ARCHIVE) packaging/libdiffx.map | $(OUT)
 	$(CC) -shared -o $@ -Wl,--whole-archive $< -Wl,--no-whole-archive -Wl,--gc-sections \
 	    -Wl,--version-script=packaging/libdiffx.map -Wl,-soname,$(SONAME) \
 	    -Wl,-z,nodelete,-z,defs,-z,relro,-z,now -Wl,--as-needed $(SYSTEM)
 	$(STRIP) --strip-all $@
 
 # One object of all; DW.ref is the compiler's way to the unwinder, shared by every library of a program.
-$(OUT)/libdiffx.a: $(FROM)/libdiffx.a | $(OUT)
+$(OUT)/libdiffx.a: $(ARCHIVE) | $(OUT)
 	$(CC) -nostdlib -r -o $(OUT)/diffx.o -Wl,--whole-archive $<
 	$(OBJCOPY) --wildcard --keep-global-symbol='dfx_*' --keep-global-symbol='DW.ref.*' --strip-debug \
 	    --remove-section=.llvmbc --remove-section=.llvmcmd $(OUT)/diffx.o

@@ -190,6 +190,7 @@ inline void release(dfx_pipeline *p) noexcept { dfx_pipeline_release(p); }
 inline void release(dfx_job *p) noexcept { dfx_job_release(p); }
 inline void release(dfx_tensor *p) noexcept { dfx_tensor_release(p); }
 inline void release(dfx_trainer *p) noexcept { dfx_trainer_release(p); }
+inline void release(dfx_tuner *p) noexcept { dfx_tuner_release(p); }
 
 template <class C> class handle {
 public:
@@ -249,6 +250,8 @@ struct job_options : detail::sized<dfx_job_options> { DIFFX_WITH(n_inputs, input
 struct eval_options : detail::sized<dfx_eval_options> { DIFFX_WITH(n_inputs, input_names, inputs) };
 struct score_options : detail::sized<dfx_score_options> { DIFFX_WITH(n_inputs, input_names, inputs) };
 struct trainer_options : detail::sized<dfx_trainer_options> { DIFFX_WITH(n_tables, table_names, tables) };
+struct rollout_options : detail::sized<dfx_rollout_options> { DIFFX_WITH(n_inputs, input_names, inputs) };
+struct reward : detail::sized<dfx_reward> { DIFFX_WITH(n_grads, grad_names, grads) };
 struct simulate_options : detail::sized<dfx_simulate_options> {};
 #undef DIFFX_WITH
 
@@ -557,6 +560,62 @@ public:
     bool checkpoint(const char *path, DIFFX_REPORT) { return to(dfx_trainer_checkpoint(p_, path, to.place())); }
     bool resume(const char *path, DIFFX_REPORT) { return to(dfx_trainer_resume(p_, path, to.place())); }
     bool save(const char *path, DIFFX_REPORT) { return to(dfx_trainer_save(p_, path, to.place())); }
+};
+
+/* ------------------------------------------------------ tuning by rewards
+ * for (...) { t.rollout({}); tensor x = t.result("x"); ... t.give(values); t.update(0); } */
+
+class tuner : public detail::handle<dfx_tuner> {
+public:
+    using handle::handle;
+    tuner(const model &m, const char *config_json, DIFFX_REPORT) {
+        to(dfx_tuner_create(m.get(), config_json, &p_, to.place()));
+    }
+    static uint64_t plan(const model &m, const char *config_json, DIFFX_REPORT) {
+        uint64_t bytes = 0;
+        to(dfx_tuner_plan(m.get(), config_json, &bytes, to.place()));
+        return bytes;
+    }
+
+    /* Where it stands and what it wants. */
+    std::string_view json(DIFFX_REPORT) const {
+        const char *text = "";
+        to(dfx_tuner_json(p_, &text, to.place()));
+        return text;
+    }
+    bool rollout(const rollout_options &options, DIFFX_REPORT) { return to(dfx_tuner_rollout(p_, &options, to.place())); }
+    tensor result(const char *name, DIFFX_REPORT) const {
+        dfx_tensor *t = nullptr;
+        to(dfx_tuner_result(p_, name, &t, to.place()));
+        return tensor(t);
+    }
+    /* One number per sample, larger is better; the second form with gradients and rows that do not count. */
+    bool give(const tensor &values, DIFFX_REPORT) {
+        reward word;
+        word.values = values.get();
+        return to(dfx_tuner_reward(p_, &word, to.place()));
+    }
+    bool give(const reward &word, DIFFX_REPORT) { return to(dfx_tuner_reward(p_, &word, to.place())); }
+    /* 0: to the end of the round. */
+    training update(uint32_t n_updates, DIFFX_REPORT) {
+        training at;
+        to(dfx_tuner_update(p_, n_updates, &at, to.place()));
+        return at;
+    }
+    uint32_t metric_count() const noexcept { return dfx_tuner_metric_count(p_); }
+    std::string_view metric_name(uint32_t i, DIFFX_REPORT) const {
+        const char *name = "";
+        to(dfx_tuner_metric_name(p_, i, &name, to.place()));
+        return name;
+    }
+    double metric(const char *name, DIFFX_REPORT) {
+        double value = 0.0;
+        to(dfx_tuner_metric(p_, name, &value, to.place()));
+        return value;
+    }
+    bool checkpoint(const char *path, DIFFX_REPORT) { return to(dfx_tuner_checkpoint(p_, path, to.place())); }
+    bool resume(const char *path, DIFFX_REPORT) { return to(dfx_tuner_resume(p_, path, to.place())); }
+    bool save(const char *path, DIFFX_REPORT) { return to(dfx_tuner_save(p_, path, to.place())); }
 };
 
 } /* namespace diffx */

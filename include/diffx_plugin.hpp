@@ -352,14 +352,17 @@ private:
 };
 using guide_call = call<dfx_guide_io>;
 using step_call = call<dfx_step_io>;
-class loss_call : public build {
+/* A build call whose io has no state in x. */
+template <class Io> class bare_call : public build {
 public:
-    loss_call(const dfx_host *host, dfx_graph *g, dfx_loss_io *io) noexcept : build(host, g), io_(io) {}
-    dfx_loss_io &io() const noexcept { return *io_; }
+    bare_call(const dfx_host *host, dfx_graph *g, Io *io) noexcept : build(host, g), io_(io) {}
+    Io &io() const noexcept { return *io_; }
 
 private:
-    dfx_loss_io *io_;
+    Io *io_;
 };
+using loss_call = bare_call<dfx_loss_io>;
+using advantage_call = bare_call<dfx_advantage_io>;
 using sweep_call = call<dfx_sweep_io>;
 
 /* ------------------------------------------------------------------ config */
@@ -619,6 +622,7 @@ DIFFX_BUILDING(finish, dfx_guide_io)
 DIFFX_BUILDING(step, dfx_step_io)
 DIFFX_BUILDING(loss, dfx_loss_io)
 DIFFX_BUILDING(sweep, dfx_sweep_io)
+DIFFX_BUILDING(advantage, dfx_advantage_io)
 #undef DIFFX_BUILDING
 #undef DIFFX_FORMULA
 #undef DIFFX_PLAIN
@@ -645,7 +649,7 @@ template <class T> inline constexpr dfx_sampler_api sampler_table = {
 template <class T> inline constexpr dfx_grid_api grid_table = {
     size<dfx_grid_api>, pilot_of<T>::steps, pilot_of<T>::samples, 0, knots_of<T>::value, refine_of<T>::value};
 template <class T> inline constexpr dfx_objective_api objective_table = {
-    size<dfx_objective_api>, 0, info_of<T>::value, loss_of<T>::value, sweep_of<T>::value, nullptr};
+    size<dfx_objective_api>, 0, info_of<T>::value, loss_of<T>::value, sweep_of<T>::value, advantage_of<T>::value};
 
 template <class T> constexpr dfx_factory factory(uint32_t kind, const void *table, const char *id, const char *summary,
                                                  const char *schema) noexcept {

@@ -35,6 +35,8 @@ static void with_faults() {
     require(x.map<double>(err).empty() && err.status == DFX_E_INVALID, "the elements are floats");
     require(x.map<float>(err).dim(0) == 1 && !err, "one sample");
     require(!diffx::tensor().map<float>(err).size() && err, "an empty handle is refused, not followed");
+    diffx::tuner t(m, "{\"objective\": \"no-such-objective\"}", err);
+    require(!t && err && err.text().size() > 0, "a tuner of nothing");
     const diffx::engine::memory_use memory = e.memory(err);
     require(memory.used > 0 && memory.peak >= memory.used, "memory is counted");
 }

@@ -34,17 +34,19 @@ pub(crate) fn run(command: &mut Command) -> String {
     said.into_owned()
 }
 
-/// The folder of libdiffx.a and the command of this build, and the name of its profile.
-fn built() -> Option<(PathBuf, String)> {
+/// What cargo built for this test: the static library, the folder of the command, and the name of their profile.
+fn built() -> Option<(PathBuf, PathBuf, String)> {
     let exe = std::env::current_exe().ok()?;
-    let folder =
-        exe.ancestors().find(|p| p.join("libdiffx.a").is_file() && p.join("diffx").is_file());
-    let Some(folder) = folder else {
+    let (deps, folder) = (exe.parent()?, exe.parent()?.parent()?);
+    // the one in `deps` belongs to this test; one beside the command may be older
+    let archive = [deps, folder].map(|d| d.join("libdiffx.a")).into_iter().find(|p| p.is_file());
+    let (Some(archive), true) = (archive, folder.join("diffx").is_file()) else {
         println!("skipped: no libdiffx.a and diffx beside this test");
         return None;
     };
     let name = folder.file_name()?.to_str()?;
-    Some((folder.to_owned(), if name == "debug" { "dev".into() } else { name.into() }))
+    let profile = if name == "debug" { "dev" } else { name };
+    Some((archive, folder.to_owned(), profile.to_owned()))
 }
 
 /// `make` with these words, over what is built already.
@@ -52,7 +54,7 @@ pub(crate) fn make(words: &[String]) -> Option<String> {
     if !has("make") || !has("cc") {
         return None;
     }
-    let (built, profile) = built()?;
+    let (archive, built, profile) = built()?;
     static PLUGIN: OnceLock<()> = OnceLock::new();
     PLUGIN.get_or_init(|| {
         let mut cargo = Command::new(env!("CARGO"));
@@ -62,6 +64,7 @@ pub(crate) fn make(words: &[String]) -> Option<String> {
     });
     let mut make = Command::new("make");
     make.current_dir(root()).arg("PLUGINS=grids").arg(format!("BUILT={}", built.display()));
+    make.arg(format!("ARCHIVE={}", archive.display()));
     make.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("DESTDIR").env_remove("PREFIX");
     Some(run(make.args(words)))
 }

@@ -1,0 +1,278 @@
+//! The gate itself under test: one deliberate break of each kind, made in a copy of today's headers, must be seen and
+//! named; growth must not; and a break is let through only where the header owns up to it.
+
+use crate::compare::{differences, host, plugin};
+use crate::reader::read;
+use crate::tools::header;
+
+/// A header of today with one change in it.
+fn changed(name: &str, from: &str, to: &str) -> String {
+    let text = header(name);
+    assert!(text.contains(from), "{name} contains {from}");
+    text.replacen(from, to, 1)
+}
+
+/// What the gate says of the change.
+fn verdict(name: &str, from: &str, to: &str) -> Vec<String> {
+    let (old, new) = (read(&header(name)), read(&changed(name, from, to)));
+    if name == "diffx.h" { host(&old, &new) } else { plugin(&old, &new) }
+}
+
+#[test]
+fn every_kind_of_break_is_caught() {
+    let step = "    uint64_t step;                       /* rows run, over all batches ...                   */\n";
+    let steps = "    uint64_t n_steps;                    /* ... and how many there will be                   */\n";
+    let swapped = format!("{steps}{step}");
+    let cases: &[(&str, &str, &str, &str, &str)] = &[
+        // kind, header, from, to, named in the verdict
+        ("moved field", "diffx.h", &format!("{step}{steps}"), &swapped, "dfx_progress.step moved"),
+        (
+            "moved slot",
+            "diffx_plugin.h",
+            "    dfx_process_fn encode; ",
+            "    dfx_process_fn newer;\n    dfx_process_fn encode; ",
+            "dfx_process_api.encode moved",
+        ),
+        (
+            "changed width",
+            "diffx.h",
+            "uint32_t    n_threads;",
+            "uint64_t    n_threads;",
+            "dfx_engine_options.n_threads was uint32_t [1] and is uint64_t",
+        ),
+        (
+            "narrowed in place",
+            "diffx_plugin.h",
+            "uint16_t abi_minor;                  /*",
+            "uint8_t abi_minor, more; /*",
+            "abi_minor was uint16_t",
+        ),
+        (
+            "changed sign",
+            "diffx.h",
+            "uint32_t    preview_every;",
+            "int32_t    preview_every;",
+            "dfx_job_options.preview_every was uint32_t",
+        ),
+        (
+            "changed sign in a plugin",
+            "diffx_plugin.h",
+            "    uint32_t predicts; ",
+            "    int32_t predicts; ",
+            "dfx_model_info.predicts was uint32_t",
+        ),
+        (
+            "removed function",
+            "diffx.h",
+            "DFX_API void       dfx_job_cancel(const dfx_job *j);",
+            "",
+            "function dfx_job_cancel is gone",
+        ),
+        (
+            "removed slot",
+            "diffx_plugin.h",
+            "    void       (DFX_CALL *pop)(dfx_graph *g);\n",
+            "",
+            "dfx_graph_api.pop is gone",
+        ),
+        (
+            "removed field",
+            "diffx.h",
+            "    uint64_t elapsed_ns;\n",
+            "",
+            "dfx_progress.elapsed_ns is gone",
+        ),
+        (
+            "removed struct",
+            "diffx_plugin.h",
+            "dfx_init {",
+            "dfx_start {",
+            "struct dfx_init is gone",
+        ),
+        (
+            "renumbered constant",
+            "diffx.h",
+            "#define DFX_JOB_DONE      2u",
+            "#define DFX_JOB_DONE      3u",
+            "constant DFX_JOB_DONE was 2 and is 3",
+        ),
+        (
+            "renumbered op",
+            "diffx_plugin.h",
+            "#define DFX_OP_ADD                50u",
+            "#define DFX_OP_ADD                49u",
+            "constant DFX_OP_ADD was 50 and is 49",
+        ),
+        (
+            "removed constant",
+            "diffx_plugin.h",
+            "#define DFX_KIND_GRID      5u",
+            "#define DFX_KIND_GRIDS     5u",
+            "constant DFX_KIND_GRID is gone",
+        ),
+        (
+            "changed signature",
+            "diffx.h",
+            "dfx_engine_pump(const dfx_engine *e, uint32_t budget_us)",
+            "dfx_engine_pump(const dfx_engine *e, uint64_t budget_us)",
+            "function dfx_engine_pump was int32_t (const dfx_engine *, uint32_t)",
+        ),
+        (
+            "changed result",
+            "diffx.h",
+            "DFX_API uint32_t   dfx_factory_count",
+            "DFX_API int32_t   dfx_factory_count",
+            "function dfx_factory_count",
+        ),
+        (
+            "lost const",
+            "diffx.h",
+            "dfx_job_cancel(const dfx_job *j)",
+            "dfx_job_cancel(dfx_job *j)",
+            "function dfx_job_cancel",
+        ),
+        (
+            "changed callback",
+            "diffx.h",
+            "*dfx_progress_fn)(void *user, dfx_job *job,",
+            "*dfx_progress_fn)(dfx_job *job, void *user,",
+            "type dfx_progress_fn was int32_t (void *, dfx_job *, const dfx_progress *)",
+        ),
+        (
+            "changed slot signature",
+            "diffx_plugin.h",
+            "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, double value)",
+            "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, float value)",
+            "dfx_graph_api.scalar was dfx_node (dfx_graph *, double)",
+        ),
+        (
+            "changed pointer target",
+            "diffx.h",
+            "const double     *times;",
+            "const float      *times;",
+            "dfx_simulate_options.times was const double *",
+        ),
+        (
+            "changed type name",
+            "diffx_plugin.h",
+            "typedef uint32_t dfx_node; ",
+            "typedef uint64_t dfx_node; ",
+            "type dfx_node was uint32_t and is uint64_t",
+        ),
+        (
+            "longer array",
+            "diffx.h",
+            "char       message[496];",
+            "char       message[512];",
+            "dfx_error.message was char [496]",
+        ),
+        (
+            "grown frozen struct",
+            "diffx_plugin.h",
+            "    double w_mean, w_var;                /*",
+            "    double w_mean, w_var, w_skew;        /*",
+            "struct dfx_stats is frozen and got fields",
+        ),
+        (
+            "field before the end",
+            "diffx.h",
+            "    uint64_t elapsed_ns;\n",
+            "    uint64_t later;\n    uint64_t elapsed_ns;\n",
+            "dfx_progress.elapsed_ns moved",
+        ),
+    ];
+    for (kind, name, from, to, words) in cases {
+        let said = verdict(name, from, to);
+        assert!(said.iter().any(|s| s.contains(words)), "{kind}: want {words:?} in {said:#?}");
+    }
+    println!("{} breaks, all caught", cases.len());
+}
+
+#[test]
+fn growth_is_no_break() {
+    for (name, from, to) in [
+        (
+            "diffx.h",
+            "    uint64_t elapsed_ns;\n",
+            "    uint64_t elapsed_ns;\n    uint64_t later;\n",
+        ),
+        (
+            "diffx.h",
+            "DFX_API void       dfx_job_cancel",
+            "DFX_API void dfx_job_pause(const dfx_job *j);\nDFX_API void       dfx_job_cancel",
+        ),
+        (
+            "diffx.h",
+            "#define DFX_JOB_QUEUED    0u",
+            "#define DFX_JOB_QUEUED    0u\n#define DFX_JOB_PAUSED 5u",
+        ),
+        ("diffx_plugin.h", "    dfx_process_fn sde; ", "    dfx_process_fn sde; /* (x) */"),
+        (
+            "diffx_plugin.h",
+            "typedef struct dfx_pilot {",
+            "typedef struct dfx_trial {\n    uint32_t struct_size;\n    uint32_t n;\n} dfx_trial;\ntypedef struct dfx_pilot {",
+        ),
+        // names of arguments and comments are not the ABI
+        ("diffx.h", "uint32_t budget_us)", "uint32_t microseconds /* about */)"),
+    ] {
+        assert_eq!(verdict(name, from, to), [""; 0], "{from} -> {to}");
+    }
+    let text = header("diffx_plugin.h");
+    let tail = "    dfx_status (DFX_CALL *fit)(const void *self, dfx_fit *io, dfx_error *err);\n";
+    assert!(text.contains(tail));
+    let more = text.replace(tail, &format!("{tail}    dfx_process_fn bridge;\n"));
+    assert_eq!(plugin(&read(&text), &read(&more)), [""; 0], "a function at the end of a table");
+}
+
+/// While the major is 0 a break may be owned up to; from 1 on it may not.
+#[test]
+fn a_break_is_excused_only_by_another_generation() {
+    let old = header("diffx_plugin.h");
+    let broken = changed("diffx_plugin.h", "    uint32_t predicts; ", "    int32_t predicts; ");
+    let (was, is) = (read(&old), read(&broken));
+    assert_eq!(plugin(&was, &is).len(), 1);
+    let other = |from: &str, to: &str| {
+        assert!(broken.contains(from));
+        read(&broken.replacen(from, to, 1))
+    };
+    let layout = old.lines().find(|l| l.starts_with("#define DFX_PLUGIN_LAYOUT")).unwrap();
+    assert_eq!(plugin(&was, &other(layout, "#define DFX_PLUGIN_LAYOUT 0x12345678u")), [""; 0]);
+    let minor = format!("#define DFX_PLUGIN_ABI_MINOR {}", was.stamp("DFX_PLUGIN_ABI_MINOR"));
+    assert_eq!(plugin(&was, &other(&minor, "#define DFX_PLUGIN_ABI_MINOR 99")), [""; 0]);
+    // the same two headers, both of major 1: nothing excuses
+    let major = |text: &str| {
+        read(&text.replace("#define DFX_PLUGIN_ABI_MAJOR 0", "#define DFX_PLUGIN_ABI_MAJOR 1"))
+    };
+    let owned = broken
+        .replace(layout, "#define DFX_PLUGIN_LAYOUT 0x12345678u")
+        .replace(&minor, "#define DFX_PLUGIN_ABI_MINOR 99");
+    assert_eq!(plugin(&major(&old), &major(&owned)).len(), 1);
+    // and the stamp of one header does not excuse the other
+    let host_old = read(&header("diffx.h"));
+    let gone =
+        read(&changed("diffx.h", "DFX_API void       dfx_job_cancel(const dfx_job *j);", ""));
+    assert_eq!(host(&host_old, &gone), ["function dfx_job_cancel is gone"]);
+    assert_eq!(differences(&host_old, &host_old), [""; 0]);
+}
+
+/// The reader sees everything: counted by other means.
+#[test]
+fn the_reader_misses_nothing() {
+    for name in ["diffx.h", "diffx_plugin.h"] {
+        let (text, found) = (header(name), read(&header(name)));
+        let count = |start: &str| text.lines().filter(|l| l.starts_with(start)).count();
+        assert_eq!(found.functions.len(), count("DFX_API "), "functions of {name}");
+        let open = |l: &&str| {
+            (l.starts_with("typedef struct ") || l.starts_with("struct ")) && l.contains('{')
+        };
+        assert_eq!(found.structs.len(), text.lines().filter(open).count(), "structs of {name}");
+        for prefix in ["DFX_OP_", "DFX_ATTR_", "DFX_E_", "DFX_KIND_", "DFX_JOB_", "DFX_PURPOSE_"] {
+            let mine = found.constants.keys().filter(|k| k.starts_with(prefix)).count();
+            let theirs = text
+                .lines()
+                .filter(|l| l.starts_with(&format!("#define {prefix}")) && !l.contains("_INIT {"))
+                .count();
+            assert_eq!(mine, theirs, "{prefix} of {name}");
+        }
+    }
+}
