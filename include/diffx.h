@@ -323,7 +323,8 @@ DFX_API dfx_status dfx_job_preview(const dfx_job *j, const char *name, dfx_tenso
 DFX_API dfx_status dfx_job_save(const dfx_job *j, const char *path, dfx_error *err);
 
 /* A result of a finished job: a component by name ("x") [n_samples, ...]; "feasible" bool [n_samples], false where a
- * guidance found its constraint violated; "log_weight" [n_samples]. NULL = the first component. */
+ * guidance found its constraint violated; "log_weight" [n_samples]; where a guidance redraws such samples "draws" i32
+ * [n_samples]: how often the sample, or its last steps, were drawn. NULL = the first component. */
 DFX_API dfx_status dfx_job_result(const dfx_job *j, const char *name, dfx_tensor **out, dfx_error *err);
 
 /* Cancels it if it is not over, and does not wait for that: what a job under way holds comes back when the node it is at

@@ -117,7 +117,7 @@ extern "C" {
 /* Layout: 32-bit FNV-1a (start 0x811c9dc5, prime 0x01000193) over one line "struct.field:offset:size\n" per field
  * ("dfx_error.struct_size:0:4\n" is the first), decimal, for every struct of this header, base block included, in
  * the order of the header, as laid out on a 64-bit target. The constant is the same on every target. */
-#define DFX_PLUGIN_LAYOUT    0x28badba1u
+#define DFX_PLUGIN_LAYOUT    0x9d7bcb54u
 
 /* ------------------------------------------------------------------ graph */
 
@@ -626,10 +626,14 @@ typedef struct dfx_guidance_info {
     uint32_t n_slots;
     uint32_t n_networks;
     uint32_t group;                      /* particles that interact, 1 = none                */
-    uint32_t reserved;
+    uint32_t redraws;                    /* how often the last rows run again for samples that finish finds
+                                          * outside of feasible; at most 1023, 0 = never; not with groups */
     double   exact_for;                  /* stochasticity it is exact for: 0 ODE, 1 SDE, -1 any */
     const dfx_slot    *slots;
     const char *const *networks;         /* network slots it needs ("h")                     */
+    double   redraw_share;               /* which share of the rows that is, counted from the last; the whole run from
+                                          * a new prior if 1, under a sampler without noise, and for the second half
+                                          * of the redraws */
 } dfx_guidance_info;
 
 typedef struct dfx_wrap_io {

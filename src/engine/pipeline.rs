@@ -225,6 +225,7 @@ impl Pipeline {
             let per_sample = (b.desc.bytes() / program.batch) as u64;
             results = results.saturating_add(per_sample.saturating_mul(n_samples as u64));
         }
+        let results = results.saturating_add(program.redraw_bytes(n_samples));
         let previews = program.previews().iter().map(|(_, b)| b.desc.bytes() as u64);
         let previews = previews.fold(0, u64::saturating_add);
         Ok(session.bytes().saturating_add(results).saturating_add(previews))

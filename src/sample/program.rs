@@ -5,9 +5,10 @@
 
 use super::build::Parts;
 use super::held::Held;
+use super::redraw::Turns;
 use super::rows::{Form, Rows};
 use super::stage::{self, Plan, Stage};
-use super::traits::Sampler;
+use super::traits::{Redraw, Sampler, SamplerInfo};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{BufferId, PlanId, SessionBuilder, WeightBinding};
@@ -31,6 +32,7 @@ pub struct Program {
     /// Batches and id ranges are multiples of this.
     pub group: usize,
     pub(super) control: bool,
+    pub(super) redraw: Option<Redraw>,
     pub(super) columns: usize,
     /// Rows of the table, with control.
     table_rows: usize,
@@ -62,6 +64,7 @@ impl Program {
         let group = parts.group()?;
         let batch = batch.max(1).next_multiple_of(group);
         let info = sampler.info(&parts.components)?;
+        let redraw = redraw(parts, &info, group)?;
         let plan = Plan { parts, sampler, info: &info, rows, batch, preview };
         let mut wiring = Wiring { session, bind, buffers: Vec::new(), widest: 1 };
 
@@ -106,6 +109,7 @@ impl Program {
             batch,
             group,
             control: rows.control,
+            redraw,
             columns: rows.columns(),
             table_rows: rows.len(),
             start,
@@ -163,10 +167,40 @@ impl Program {
         &self.previews
     }
 
+    /// What the turns of redrawing take beside the session, for `n` samples.
+    pub fn redraw_bytes(&self, n: usize) -> u64 {
+        Turns::bytes(self, n)
+    }
+
     /// Results: name and one batch of it.
     pub fn results(&self) -> &[(String, Named)] {
         &self.results
     }
+}
+
+/// What the guidances want redrawn: as often and as much as any of them does.
+fn redraw(parts: &Parts, sampler: &SamplerInfo, group: usize) -> Result<Option<Redraw>> {
+    let wanted = parts.guidances.iter().filter_map(|g| g.redraw());
+    let most =
+        wanted.reduce(|a, b| Redraw { times: a.times.max(b.times), share: a.share.max(b.share) });
+    let Some(mut most) = most else { return Ok(None) };
+    if group > 1 {
+        bail!(
+            Unsupported,
+            "a guidance redraws samples, which particles in groups of {group} cannot"
+        );
+    }
+    if sampler.control {
+        bail!(
+            Unsupported,
+            "a guidance redraws the last rows, and under this sampler each sample goes through rows of its own; \
+             want one without control"
+        );
+    }
+    if sampler.stochasticity == 0.0 {
+        most.share = 1.0; // without noise the last rows end where they ended
+    }
+    Ok(Some(most))
 }
 
 /// Collects what the graphs hold; one name is one tensor.

@@ -5,6 +5,7 @@
 //! not on the batch: ids past the end of the range fill up the last batch and are dropped.
 
 use super::program::Program;
+use super::redraw::{self, Turns};
 use super::rows::Rows;
 use super::stage;
 use crate::bail;
@@ -75,6 +76,7 @@ pub struct Replay {
     table: Option<BufferId>,
     row: Option<BufferId>,
     live: Option<BufferId>,
+    pub(super) turns: Turns,
 }
 
 /// A condition and how it is spread over samples.
@@ -107,6 +109,7 @@ impl Replay {
             at: At::Done,
             batch: 0,
             entered: false,
+            turns: Turns::default(),
             program,
             session,
         }
@@ -151,6 +154,11 @@ impl Replay {
             self.results
                 .push((name.clone(), Tensor::new(Desc::new(b.desc.dtype, &dims)?, budget)?));
         }
+        if p.redraw.is_some() {
+            self.results.push(redraw::draws(request.n_samples, budget)?); // last, see `judge`
+        }
+        self.turns = Turns::default(); // its memory first
+        self.turns = Turns::new(p, rows.len(), budget)?;
         self.rows = Arc::clone(rows);
         self.request = request;
         self.at = if self.request.n_samples == 0 { At::Done } else { At::Start };
@@ -178,7 +186,7 @@ impl Replay {
         }
         let key = RunKey {
             seed: self.request.seed,
-            step,
+            step: self.turns.step(self.at, step),
             first_sample: self.request.first_sample + (self.batch * self.program.batch) as u64,
         };
         if !self.session.run(plan, key, interrupt)? {
@@ -197,6 +205,7 @@ impl Replay {
         let per_batch = self.rows.len();
         let here = match self.at {
             At::Start => 0,
+            _ if !self.turns.is_first() => per_batch, // turns run rows that were counted
             At::Row(i) | At::Preview(i) => i.min(per_batch),
             At::Finish | At::Done => per_batch,
         };
@@ -286,7 +295,10 @@ impl Replay {
                 self.write_conds()?;
                 self.write_row(0)
             }
-            At::Row(i) => self.write_row(i),
+            At::Row(i) => {
+                self.mark(i)?;
+                self.write_row(i)
+            }
             At::Finish => self.write_row(self.rows.len() - 1),
             At::Preview(_) | At::Done => Ok(()),
         }
@@ -308,8 +320,10 @@ impl Replay {
             }
             At::Row(i) => {
                 let every = self.request.preview_every;
-                let shows =
-                    self.program.preview.is_some() && every > 0 && (i + 1).is_multiple_of(every);
+                let shows = self.program.preview.is_some()
+                    && every > 0
+                    && (i + 1).is_multiple_of(every)
+                    && self.turns.is_first();
                 self.at = if shows { At::Preview(i + 1) } else { self.after_row(i + 1)? };
                 Ok(Advance::Row)
             }
@@ -318,7 +332,11 @@ impl Replay {
                 Ok(Advance::Preview)
             }
             At::Finish => {
-                self.collect()?;
+                if let Some(at) = self.judge()? {
+                    self.at = at;
+                    return Ok(Advance::Stage);
+                }
+                self.turns.begin_batch();
                 self.batch += 1;
                 self.at = if self.batch < self.batches() { At::Start } else { At::Done };
                 Ok(if self.at == At::Done { Advance::Done } else { Advance::Stage })
@@ -372,13 +390,24 @@ impl Replay {
         Ok(())
     }
 
-    fn collect(&mut self) -> Result<()> {
+    /// Copies the rows of the finished batch that are wanted, in runs of neighbours.
+    pub(super) fn collect(&mut self, wanted: impl Fn(usize) -> bool) -> Result<()> {
         let first = self.batch * self.program.batch;
         let n = self.program.batch.min(self.request.n_samples - first);
-        for ((_, b), (_, tensor)) in self.program.results.iter().zip(&mut self.results) {
-            let per_sample = b.desc.bytes() / self.program.batch;
-            let rows = &mut tensor.bytes_mut()[first * per_sample..(first + n) * per_sample];
-            self.session.read_at(b.id, 0, rows)?;
+        let mut row = 0;
+        while row < n {
+            let from = row;
+            while row < n && wanted(row) {
+                row += 1;
+            }
+            for ((_, b), (_, tensor)) in self.program.results.iter().zip(&mut self.results) {
+                let size = b.desc.bytes() / self.program.batch;
+                let rows = &mut tensor.bytes_mut()[(first + from) * size..(first + row) * size];
+                if !rows.is_empty() {
+                    self.session.read_at(b.id, from * size, rows)?;
+                }
+            }
+            row += 1; // one that is not wanted, or the end
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Replay {
         let mut tensors = Vec::new();
         tensors.extend(self.program.persistent().map(|b| (b.name.clone(), b.desc)));
         tensors.extend(self.results.iter().map(|(name, t)| (format!("result.{name}"), t.desc())));
-        Ok(Snapshot { batch: self.batch, at: self.at, tensors })
+        Ok(Snapshot { batch: self.batch, at: self.turns.saved(self.at), tensors })
     }
 
     /// Shows the bytes of tensor `i` of the snapshot just taken, piece by piece.

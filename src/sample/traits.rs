@@ -188,6 +188,16 @@ pub struct GuidanceInfo {
     pub exact_for: f64,
 }
 
+/// What happens to samples that a guidance finds outside of feasible: their last rows are run again with new draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Redraw {
+    /// At most so often.
+    pub times: u32,
+    /// Which share of the rows, counted from the last; 1, and for the second half of the times any: the whole run
+    /// from a new prior.
+    pub share: f64,
+}
+
 /// Which optional hooks a guidance has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hook {
@@ -215,6 +225,10 @@ pub trait Guidance: Send + Sync {
     /// `components` lets slots declared `like` a component be resolved.
     fn info(&self, components: &[Component]) -> Result<GuidanceInfo>;
     fn has(&self, hook: Hook) -> bool;
+    /// None = samples outside of feasible stay as they are.
+    fn redraw(&self) -> Option<Redraw> {
+        None
+    }
     /// The form of `wrap` for rows that ask for D at levels from `lowest[c]` to `highest[c]` of each component. 0 is
     /// also the form where nobody asks.
     fn variant(&self, _lowest: &[f64], _highest: &[f64]) -> Result<u32> {

@@ -8,6 +8,7 @@ mod besq;
 mod bessel;
 mod cir;
 mod discrete;
+mod doob;
 mod edm;
 mod gbm;
 mod graph;

@@ -29,7 +29,12 @@ pub(crate) enum Data {
 
 pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new(Box::new(|_, _| {}));
-    let plugins = [diffx_processes::plugin(), diffx_samplers::plugin(), diffx_grids::plugin()];
+    let plugins = [
+        diffx_processes::plugin(),
+        diffx_samplers::plugin(),
+        diffx_grids::plugin(),
+        diffx_guidance::plugin(),
+    ];
     for plugin in plugins {
         // Safety: a static of a crate linked into this test.
         unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
@@ -143,7 +148,7 @@ enum Source {
 
 /// A process, a sampler and data.
 pub(crate) struct Runner {
-    parts: Parts,
+    pub(crate) parts: Parts,
     sampler: Arc<dyn Sampler>,
 }
 
@@ -218,6 +223,10 @@ impl Runner {
 
     fn stage(&self, variant: u32, n_coeff: usize, n_slots: usize, rows: usize) -> Stage {
         let mut b = Build::new(&self.parts, rows).unwrap();
+        for (node, cond) in b.cond.iter_mut().zip(&self.parts.conds) {
+            // a run is of class 1
+            *node = b.graph.full(1.0, DType::F64, &[&[rows], cond.desc.dims()].concat());
+        }
         let mut inputs = HashMap::new();
         let state = Desc::new(DType::F64, &[rows, 1]).unwrap();
         let mut input = |b: &mut Build<'_>, desc, source: Source| {

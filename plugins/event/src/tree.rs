@@ -71,10 +71,10 @@ pub enum Tree {
     Number(f64),
     /// A component, by its place.
     Part(usize),
-    Cut(Box<Tree>, Cut),
-    Map(Map, Box<Tree>),
-    Reduce(Reduce, Box<Tree>),
-    Pair(Pair, Box<Tree>, Box<Tree>),
+    Cut(Box<Self>, Cut),
+    Map(Map, Box<Self>),
+    Reduce(Reduce, Box<Self>),
+    Pair(Pair, Box<Self>, Box<Self>),
 }
 
 impl Tree {
@@ -108,8 +108,8 @@ impl Tree {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Condition {
     Compare(Compare, Tree, Tree),
-    Both(Both, Box<Condition>, Box<Condition>),
-    Not(Box<Condition>),
+    Both(Both, Box<Self>, Box<Self>),
+    Not(Box<Self>),
 }
 
 impl Condition {
@@ -136,4 +136,14 @@ pub enum Resolved {
     Value(Tree),
     /// An event.
     Event(Condition),
+}
+
+impl Resolved {
+    /// The components it reads.
+    pub fn reads(&self, parts: &mut Vec<usize>) {
+        match self {
+            Self::Value(tree) => tree.reads(parts),
+            Self::Event(condition) => condition.reads(parts),
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! `D' = phi D std(D_c)/std(D) + (1 - phi) D`, std over all but the batch (Lin et al. 2024), continuous components
 //! only. It does not sample p_c^s p_0^{1-s}, whatever is said of it.
 
+use crate::rows::column;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, Result, Stage,
@@ -122,17 +123,6 @@ impl Cfg {
         }
         d * (deviation(with) / deviation(d).max(TINY) * self.rescale + (1.0 - self.rescale))
     }
-}
-
-/// A noise level `[batch]` as `[batch, 1, ..]` beside `like`; a scalar or shaped one stays.
-fn column<'b>(sigma: Node<'b>, like: Node<'b>) -> Node<'b> {
-    let (shape, rank) = (sigma.shape(), like.shape().len());
-    if shape.len() != 1 || rank <= 1 {
-        return sigma;
-    }
-    let mut dims = vec![1; rank];
-    dims[0] = shape[0];
-    sigma.reshape(&dims)
 }
 
 /// Standard deviation of each row, `[batch, 1, ..]`.

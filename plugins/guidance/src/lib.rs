@@ -1,9 +1,22 @@
 //! The built-in guidance, one file each, on the plugin SDK alone.
 
+mod auto;
 mod cfg;
+mod doob;
+mod dps;
+mod gamma;
+mod log_h;
+mod project;
+mod reject;
+mod replace;
+mod rows;
+mod steer;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.guidance",
     license: "MIT OR Apache-2.0",
-    guidances: [cfg::Cfg],
+    guidances: [
+        auto::Auto, cfg::Cfg, doob::Doob, dps::Dps, project::Project, reject::Reject,
+        replace::Replace, steer::Steer,
+    ],
 }

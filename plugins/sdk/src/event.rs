@@ -6,9 +6,9 @@ use crate::builder::Builder;
 use crate::error::{Error, Result};
 use crate::node::Node;
 use crate::op;
-use diffx_event::{Both, Compare, Cut, Map, Meaning, Pair, Reduce};
+use diffx_event::{Both, Cut, Map, Meaning, Pair, Reduce, Resolved};
 
-pub use diffx_event::{Condition, Expression, Fault, Part, Tree};
+pub use diffx_event::{Compare, Condition, Expression, Fault, Part, Tree};
 
 /// A text that names an event, read at `create` and resolved against the components of the pipeline while building.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,20 +27,48 @@ impl Event {
 
     /// The condition for the components of the pipeline; they must be continuous where it reads them.
     pub fn resolve(&self, b: Builder<'_>) -> Result<Condition> {
-        let views: Vec<_> = (0..b.components()).filter_map(|c| b.component(c)).collect();
-        let size = |d: &i64| usize::try_from(*d).unwrap_or(0);
-        let dims: Vec<Vec<usize>> =
-            views.iter().map(|v| v.shape.iter().map(size).collect()).collect();
-        let parts: Vec<Part<'_>> =
-            views.iter().zip(&dims).map(|(v, dims)| Part { name: v.name, dims }).collect();
-        let wrong = |fault: Fault| Error::invalid(format!("event, {fault}"));
-        let condition = self.0.event(&parts).map_err(wrong)?;
-        let mut reads = Vec::new();
-        condition.reads(&mut reads);
-        match reads.iter().filter_map(|c| views.get(*c)).find(|v| v.discrete) {
-            Some(v) => Err(Error::unsupported(format!("event: component {} is discrete", v.name))),
-            None => Ok(condition),
+        match resolve(b, "event", &self.0)? {
+            Resolved::Event(condition) => Ok(condition),
+            Resolved::Value(_) => {
+                Err(Error::invalid("event is a number, want a condition, as in max(x) >= 40"))
+            }
         }
+    }
+}
+
+/// A text that names a number of the decoded sample; an event counts 1 inside and 0 outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reward(Expression);
+
+impl Reward {
+    /// Parses the value of the setting `key`.
+    pub fn parse(key: &str, text: &str) -> Result<Self> {
+        let parsed = Expression::parse(text);
+        parsed.map(Self).map_err(|fault| Error::invalid(format!("{key}, {fault}")))
+    }
+
+    /// `float[batch]` of decoded samples.
+    pub fn value<'b>(&self, b: Builder<'b>, x: &[Node<'b>]) -> Result<Node<'b>> {
+        Ok(match resolve(b, "reward", &self.0)? {
+            Resolved::Event(condition) => holds(b, &condition, x).cast(0),
+            Resolved::Value(tree) => rows(b, tree.mean(&Nodes { b, x, coordinate: None })),
+        })
+    }
+}
+
+fn resolve(b: Builder<'_>, what: &str, text: &Expression) -> Result<Resolved> {
+    let views: Vec<_> = (0..b.components()).filter_map(|c| b.component(c)).collect();
+    let size = |d: &i64| usize::try_from(*d).unwrap_or(0);
+    let dims: Vec<Vec<usize>> = views.iter().map(|v| v.shape.iter().map(size).collect()).collect();
+    let parts: Vec<Part<'_>> =
+        views.iter().zip(&dims).map(|(v, dims)| Part { name: v.name, dims }).collect();
+    let wrong = |fault: Fault| Error::invalid(format!("{what}, {fault}"));
+    let resolved = text.resolve(&parts).map_err(wrong)?;
+    let mut reads = Vec::new();
+    resolved.reads(&mut reads);
+    match reads.iter().filter_map(|c| views.get(*c)).find(|v| v.discrete) {
+        Some(v) => Err(Error::unsupported(format!("{what}: component {} is discrete", v.name))),
+        None => Ok(resolved),
     }
 }
 
@@ -95,7 +123,7 @@ impl<'b> Nodes<'_, 'b> {
                 let shape = self.x.get(c)?.shape();
                 let one = vec![1; shape.len()];
                 let constant = self.b.process(c).encode(self.b.full(*x, &one));
-                Some(constant.reshape(&[]))
+                Some(constant.sum(&[]))
             }
             tree if tree.picks() == Some(c) => {
                 Some(tree.mean(&Nodes { b: self.b, x: w, coordinate: None }))

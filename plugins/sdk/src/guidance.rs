@@ -58,9 +58,24 @@ pub struct GuidanceInfo {
     pub exact_for: f64,
 }
 
+/// What happens to a sample that `finish` finds outside of feasible: its last rows are run again with new draws.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Redraw {
+    /// At most so often, up to 1023.
+    pub times: u32,
+    /// Which share of the rows, counted from the last; 1, and for the second half of the times any: the whole run
+    /// from a new prior.
+    pub share: f64,
+}
+
 pub trait Guidance: Factory {
     const HOOKS: Hooks;
     fn info(&self) -> GuidanceInfo;
+
+    /// None = the sample stays as it is.
+    fn redraw(&self) -> Option<Redraw> {
+        None
+    }
 
     /// One D per evaluation and component, from the inner denoiser.
     fn wrap<'b>(&self, b: Builder<'b>, _io: &mut Wrap<'b>) -> Result<()> {
@@ -208,6 +223,7 @@ pub struct Forms {
     stage: Stage,
     group: u32,
     exact_for: f64,
+    redraw: Option<Redraw>,
     slots: Owned<abi::Slot>,
     networks: Owned<*const c_char>,
 }
@@ -224,6 +240,7 @@ impl<T: Guidance> Kind for AsGuidance<T> {
             stage: info.stage,
             group: info.group,
             exact_for: info.exact_for,
+            redraw: plugin.redraw(),
             slots: info::slots(&info.slots)?,
             networks: info::names(&info.networks)?,
         })
@@ -283,10 +300,11 @@ unsafe extern "C" fn guidance_info<T: Guidance>(
             n_slots: forms.slots.len(),
             n_networks: forms.networks.len(),
             group: forms.group,
-            reserved: 0,
+            redraws: forms.redraw.map_or(0, |r| r.times),
             exact_for: forms.exact_for,
             slots: forms.slots.ptr(),
             networks: forms.networks.ptr(),
+            redraw_share: forms.redraw.map_or(0.0, |r| r.share),
         };
         fill(out, info)
     };

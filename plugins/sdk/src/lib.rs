@@ -40,7 +40,9 @@ pub use config::{Config, FINITE, POSITIVE};
 pub use error::{Error, Result};
 pub use fit::{Data, Fitted, Moments};
 pub use grid::{AsGrid, Grid, Pilot};
-pub use guidance::{AsGuidance, Guidance, GuidanceInfo, Guide, Hooks, Stage, Wrap, WrapEval};
+pub use guidance::{
+    AsGuidance, Guidance, GuidanceInfo, Guide, Hooks, Redraw, Stage, Wrap, WrapEval,
+};
 pub use info::{Component, ComponentView, Cond, Like, Slot, Space, Stats};
 pub use instance::{Factory, FactoryOf, Kind};
 pub use model::{AsModel, Model, ModelInfo, ModelIo, Predicts};

@@ -110,10 +110,11 @@ mirrors! { KINDS
         n_slots: u32,
         n_networks: u32,
         group: u32,
-        reserved: u32,
+        redraws: u32,
         exact_for: f64,
         slots: *const Slot,
         networks: *const *const c_char,
+        redraw_share: f64,
     }
 
     "dfx_wrap_io" WrapIo {

@@ -20,7 +20,7 @@ pub const ABI_MAJOR: u16 = 0;
 pub const ABI_MINOR: u16 = 1;
 
 /// `DFX_PLUGIN_LAYOUT`, as the header has it. The hash is taken over 64-bit layouts, so only there can it be checked.
-pub const LAYOUT: u32 = 0x28ba_dba1;
+pub const LAYOUT: u32 = 0x9d7b_cb54;
 #[cfg(target_pointer_width = "64")]
 const _: () =
     assert!(hash(STRUCTS) == LAYOUT, "the mirrors of diffx_plugin.h are not what the header says");

@@ -7,7 +7,8 @@ use super::{Slot, names, resolve, sized, slots};
 use crate::bail;
 use crate::base::Result;
 use crate::graph::NodeId;
-use crate::sample::{Build, Component, Eval, Guidance, GuidanceInfo, GuideIo, Hook};
+use crate::sample::MOST_REDRAWS;
+use crate::sample::{Build, Component, Eval, Guidance, GuidanceInfo, GuideIo, Hook, Redraw};
 use std::ptr;
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ pub(in super::super) struct GuidancePlugin {
     stage: u32,
     group: u32,
     exact_for: f64,
+    redraw: Option<Redraw>,
     slots: Vec<Slot>,
     networks: Vec<String>,
 }
@@ -46,6 +48,16 @@ impl GuidancePlugin {
                     out.exact_for
                 );
             }
+            let share = 0.0..=1.0;
+            if out.redraws > MOST_REDRAWS || (out.redraws > 0 && !share.contains(&out.redraw_share))
+            {
+                bail!(
+                    Invalid,
+                    "redraws {} of a share {} of the rows, want at most {MOST_REDRAWS} of 0 to 1",
+                    out.redraws,
+                    out.redraw_share
+                );
+            }
             // Safety: the plugin filled it; its arrays are owned by the instance.
             Ok(unsafe {
                 (slots(out.slots, out.n_slots)?, names(out.networks, out.n_networks, "networks")?)
@@ -53,7 +65,9 @@ impl GuidancePlugin {
         };
         let (slots, networks) = read().map_err(|e| instance.broke(format!("info: {e}")))?;
         let (stage, group, exact_for) = (out.stage, out.group.max(1), out.exact_for);
-        Ok(Self { instance, api, stage, group, exact_for, slots, networks })
+        let redraw = Redraw { times: out.redraws, share: out.redraw_share };
+        let redraw = (redraw.times > 0 && api.finish.is_some()).then_some(redraw);
+        Ok(Self { instance, api, stage, group, exact_for, redraw, slots, networks })
     }
 
     fn hook(&self, hook: Hook) -> abi::GuideFn {
@@ -80,6 +94,10 @@ impl Guidance for GuidancePlugin {
 
     fn has(&self, hook: Hook) -> bool {
         if hook == Hook::Wrap { self.api.wrap.is_some() } else { self.hook(hook).is_some() }
+    }
+
+    fn redraw(&self) -> Option<Redraw> {
+        self.redraw
     }
 
     fn variant(&self, lowest: &[f64], highest: &[f64]) -> Result<u32> {

@@ -22,7 +22,7 @@ pub const LAYOUT: u32 = layout::hash(STRUCTS);
 #[cfg(not(target_pointer_width = "64"))]
 pub const LAYOUT: u32 = HEADER_LAYOUT;
 /// The value in the header; a test holds it to the computed one.
-pub const HEADER_LAYOUT: u32 = 0x28ba_dba1;
+pub const HEADER_LAYOUT: u32 = 0x9d7b_cb54;
 
 pub type Status = i32;
 pub const OK: Status = 0;
@@ -349,10 +349,11 @@ mirrors! {
         n_slots: u32,
         n_networks: u32,
         group: u32,
-        reserved: u32,
+        redraws: u32,
         exact_for: f64,
         slots: *const Slot,
         networks: *const *const c_char,
+        redraw_share: f64,
     }
     WrapIo = "dfx_wrap_io" {
         struct_size: u32,

@@ -1,0 +1,138 @@
+//! log h(w, sigma) = log P(event | w at sigma) and its gradient by w, in three ways.
+//!
+//! `normal`: the posterior of the clean coordinate is taken as normal with mean D and Tweedie's covariance
+//! sigma^2 dD/dw. For the margin m of the event, linear about D with slope g:
+//! `h = Phi(m(D) / tau)`, `tau^2 = sigma^2 g' (dD/dw) g`, `grad log h = lambda(z)/tau (dD/dw)' g`: one product with the
+//! Jacobian. Exact where data are normal and the event is one half space; else an approximation from the model alone.
+//! `gamma`: closed, for Gamma data under BESQ and CIR. `network`: a network of its own gives the logit of h.
+
+use crate::gamma::HalfLine;
+use crate::rows::{column, per_row, total};
+use diffx_plugin::event::{Condition, margin_in_w, slope};
+use diffx_plugin::{Builder, Error, Node, Result, WrapEval};
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum H {
+    Normal,
+    Gamma(HalfLine),
+    /// The slot.
+    Network(String),
+}
+
+/// At one evaluation.
+pub(crate) struct LogH<'b> {
+    /// `[rows]`
+    pub(crate) value: Node<'b>,
+    /// Gradient by each component, where it has one.
+    pub(crate) slope: Vec<Option<Node<'b>>>,
+}
+
+/// The variance of the margin is at least this share of what noise or data alone would give it: a network's Jacobian may
+/// have no sign.
+const LEAST_SHARE: f64 = 1e-4;
+/// Keeps quotients finite at level 0, where they are multiplied by it.
+const TINY: f64 = 1e-30;
+
+pub(crate) fn at<'b>(
+    b: Builder<'b>,
+    h: &H,
+    event: &Condition,
+    e: &WrapEval<'b>,
+    d: &[Node<'b>],
+) -> Result<LogH<'b>> {
+    match h {
+        H::Normal => normal(b, event, e, d),
+        H::Gamma(law) => {
+            let (c, threshold) = law.threshold(event)?;
+            let value = law.log_h(b, c, e.x[c], e.sigma[c], threshold)?;
+            let mut slopes = vec![None; e.x.len()];
+            slopes[c] = slope(b, value, &[e.x[c]]).pop();
+            Ok(LogH { value, slope: slopes })
+        }
+        H::Network(slot) => network(b, slot, e),
+    }
+}
+
+/// The components of the state that have a gradient.
+fn continuous(b: Builder<'_>) -> Vec<usize> {
+    (0..b.components()).filter(|c| b.component(*c).is_some_and(|v| !v.discrete)).collect()
+}
+
+fn normal<'b>(
+    b: Builder<'b>,
+    event: &Condition,
+    e: &WrapEval<'b>,
+    d: &[Node<'b>],
+) -> Result<LogH<'b>> {
+    let mut reads = Vec::new();
+    event.reads(&mut reads);
+    if reads.is_empty() {
+        return Err(Error::invalid("event: reads no component"));
+    }
+    let clean: Vec<Node<'b>> = e.sigma.iter().zip(d).map(|(s, d)| column(*s, *d) * 0.0).collect();
+    let margin = margin_in_w(b, event, d, &clean);
+    let read: Vec<Node<'b>> = reads.iter().map(|c| d[*c]).collect();
+    let g: Vec<Node<'b>> = slope(b, margin, &read).into_iter().map(Node::stop_gradient).collect();
+    let along = read.iter().zip(&g).map(|(d, g)| total(*d * *g)).reduce(|a, b| a + b);
+    let along = along.unwrap_or_else(|| b.error_node()); // there is at least one
+    let by = continuous(b);
+    let x: Vec<Node<'b>> = by.iter().map(|c| e.x[*c]).collect();
+    let back = slope(b, along, &x);
+    let mut variance = b.scalar(TINY);
+    let mut least = b.scalar(TINY);
+    for (c, g) in reads.iter().zip(&g) {
+        let square = column(e.sigma[*c], *g).square();
+        let noise = square.min(b.stats(*c).w_var) * LEAST_SHARE;
+        least = least + total(noise * g.square());
+        if let Some(at) = by.iter().position(|k| k == c) {
+            variance = variance + total(square * *g * back[at]);
+        }
+    }
+    let tau = variance.max(least).sqrt();
+    let z = margin / tau;
+    let value = z.log_ndtr();
+    let rate = slope(b, value, &[z]).pop().unwrap_or_else(|| b.error_node()) / tau;
+    let mut slopes = vec![None; e.x.len()];
+    for (c, back) in by.iter().zip(back) {
+        slopes[*c] = Some(column(rate, back) * back);
+    }
+    Ok(LogH { value, slope: slopes })
+}
+
+/// The network of the slot sees what the denoiser's sees: `c_in w`, `c_noise`, the conditions of the evaluation.
+fn network<'b>(b: Builder<'b>, slot: &str, e: &WrapEval<'b>) -> Result<LogH<'b>> {
+    let (mut given, mut noise) = (Vec::new(), Vec::new());
+    for (c, x) in e.x.iter().enumerate() {
+        if b.component(c).is_some_and(|v| v.discrete) {
+            given.push(*x);
+            noise.push(per_row(e.sigma[c], *x));
+            continue;
+        }
+        let [_, _, scale, embedding, _] = b.process(c).precond(column(e.sigma[c], *x));
+        given.push(*x * scale);
+        noise.push(per_row(embedding, *x));
+    }
+    let cond = match &e.cond {
+        Some(cond) => cond.clone(),
+        None => (0..b.conds()).map(|i| b.cond(i).0).collect(),
+    };
+    let out = b.network(slot, &given, &noise, &cond, 1);
+    let rows = e.x.first().map_or(0, |x| x.shape().first().copied().unwrap_or(0));
+    let logit = match out.first() {
+        Some(out) if out.shape().iter().product::<i64>() == rows => out.reshape(&[rows]),
+        Some(out) if out.is_error() => b.error_node(),
+        _ => {
+            return Err(Error::invalid(format!(
+                "network {slot}: gives more than one number per sample, want the logit of h"
+            )));
+        }
+    };
+    let value = -((-logit).softplus());
+    let by = continuous(b);
+    let x: Vec<Node<'b>> = by.iter().map(|c| e.x[*c]).collect();
+    let mut slopes = vec![None; e.x.len()];
+    for (c, s) in by.iter().zip(slope(b, value, &x)) {
+        slopes[*c] = Some(s);
+    }
+    Ok(LogH { value, slope: slopes })
+}

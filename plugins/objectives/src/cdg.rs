@@ -1,0 +1,119 @@
+//! The martingale loss of Doob's h (CDG-ML; Guo, Tang and Xu, arXiv 2602.05533; specs guidance_samplers 1.1, 1.2): along the
+//! reverse process `E[1_event(x0) | w] = h(w, sigma)`, so h is a regression of the label of the end on the state before.
+//! At stochasticity 1 the state and its end are jointly what noising makes of the end, so no path is simulated: the data
+//! are examples, or samples of a model whose law h is to be of.
+//!
+//! The network (slot `base` here; a pipeline takes it as `h`) gives the logit of h for `c_in w` and `c_noise`, as the
+//! guidance `doob` calls it; the loss is the cross entropy, with the same minimum as the square and a gradient in the
+//! tails. Labels are said by the data alone, once per example. Levels are log-uniform in `range`, relative to the
+//! deviation of the data in w: at the small ones h is an edge that must be seen.
+//!
+//! Metrics: `loss`, `positive` (share of the event in the batch), `brier` (mean of (h - label)^2).
+
+use core::ffi::CStr;
+use diffx_plugin::event::{Event, holds};
+use diffx_plugin::{
+    Builder, Config, Error, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE, Result,
+    purpose, schema,
+};
+
+#[derive(Debug)]
+pub(crate) struct Cdg {
+    event: Option<Event>,
+    /// ln of the ends of sigma / sd.
+    range: (f64, f64),
+}
+
+impl Factory for Cdg {
+    const ID: &'static CStr = c"org.diffx.cdg";
+    const SUMMARY: &'static CStr =
+        c"the probability of an event given the noisy state, for Doob's h";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "event": string "what h is the probability of, as in max(x) >= 40";
+        "range": numbers "[lowest, highest] sigma / deviation; default [0.002, 160]", exclusiveMinimum 0;
+    ];
+
+    fn create(config: &mut Config) -> Result<Self> {
+        let event = match config.opt_str("event")? {
+            Some(text) => Some(Event::parse("event", &text)?),
+            None => None,
+        };
+        let range = match config.f64s("range", POSITIVE)?.as_deref() {
+            None => (0.002, 160.0),
+            Some([lo, hi]) if lo < hi => (*lo, *hi),
+            Some(other) => {
+                return Err(Error::invalid(format!("range is {other:?}, want [lowest, highest]")));
+            }
+        };
+        Ok(Self { event, range: (range.0.ln(), range.1.ln()) })
+    }
+}
+
+impl Objective for Cdg {
+    fn info(&self) -> ObjectiveInfo {
+        let metrics = vec!["loss".into(), "positive".into(), "brier".into()];
+        ObjectiveInfo { metrics, ..ObjectiveInfo::default() }
+    }
+
+    fn loss<'b>(&self, b: Builder<'b>, io: &mut Loss<'b>) -> Result<()> {
+        let Some(event) = &self.event else {
+            return Err(Error::invalid("cdg needs an event, as in \"max(x) >= 40\""));
+        };
+        let event = event.resolve(b)?;
+        let n = io.components();
+        if n == 0 || (0..n).any(|c| b.component(c).is_some_and(|v| v.discrete)) {
+            return Err(Error::invalid("cdg wants continuous components, at least one"));
+        }
+        let x: Vec<Node<'b>> = (0..n).map(|c| io.x0(c)).collect();
+        let label = holds(b, &event, &x).cast(0);
+        let batch = b.batch();
+        // one place in the range per row, for all components
+        let (lo, hi) = self.range;
+        let log = b.uniform(&[batch], purpose::LEVEL) * (hi - lo) + lo;
+        let (mut given, mut noise) = (Vec::new(), Vec::new());
+        for (c, x) in x.iter().enumerate() {
+            let law = b.process(c);
+            let mut dims = vec![1; x.shape().len()];
+            if let Some(first) = dims.first_mut() {
+                *first = batch;
+            }
+            let sigma = (log.exp() * b.stats(c).w_var.sqrt()).reshape(&dims);
+            let [w, _] = law.perturb(law.encode(*x), sigma, purpose::DATA);
+            let [_, _, scale, embedding, _] = law.precond(sigma);
+            given.push(w * scale);
+            noise.push(embedding.reshape(&[batch]));
+        }
+        let cond: Vec<Node<'b>> = (0..b.conds()).map(|i| b.cond(i).0).collect();
+        let out = b.network("base", &given, &noise, &cond, 1);
+        let logit = match out.first() {
+            Some(out) if out.shape().iter().product::<i64>() == batch => out.reshape(&[batch]),
+            Some(out) if out.is_error() => b.error_node(),
+            _ => {
+                return Err(Error::invalid(
+                    "cdg: the network gives more than one number per sample, want the logit of h, as of \
+                     mlp with predicts \"value\" and out 1",
+                ));
+            }
+        };
+        let loss = (logit.softplus() - logit * label).mean(&[]);
+        io.set_loss(loss);
+        io.set_metric(0, loss);
+        io.set_metric(1, label.mean(&[]));
+        io.set_metric(2, (logit.sigmoid() - label).square().mean(&[]));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn config_is_checked() {
+        let cdg = |json: &str| Cdg::create(&mut Config::parse(json).unwrap());
+        assert_eq!(cdg("{}").unwrap().range, (0.002f64.ln(), 160f64.ln()));
+        let message = |json: &str| cdg(json).unwrap_err().message;
+        assert_eq!(message(r#"{"range":[2,1]}"#), "range is [2.0, 1.0], want [lowest, highest]");
+        assert!(message(r#"{"event":"max(x"}"#).starts_with("event, column 6"));
+    }
+}

@@ -1,0 +1,447 @@
+//! Guidance in whole runs: samples given an event, at their laws, by name and from JSON. The network is `null`, which is
+//! exact for normal data under additive processes and for Gamma data under BESQ and CIR.
+
+#[path = "support/model.rs"]
+mod model;
+
+use diffx::base::Status;
+use diffx::base::special::normal::{ndtr, ndtri};
+use diffx::engine::recipe::Recipe;
+use diffx::engine::trainer::Trainer;
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, Setting};
+use diffx::exec::Interrupt;
+use diffx::mem::Tensor;
+use diffx::sample::Stats;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+fn engine() -> Arc<Engine> {
+    Engine::new(Options { threads: 2, ..Options::default() }).unwrap()
+}
+
+/// A model of `dims` numbers whose data have these statistics.
+fn exact(
+    engine: &Arc<Engine>,
+    name: &str,
+    process: &str,
+    dims: &[i64],
+    stats: Stats,
+) -> Arc<OpenModel> {
+    let path = model::temporary(&format!("{name}.safetensors"));
+    let mut manifest = model::manifest(dims, process);
+    manifest.model = Setting::of("null");
+    manifest.components[0].stats = stats;
+    model::save(&path, &manifest).unwrap();
+    let open = OpenModel::open(engine, path.to_str().unwrap(), "").unwrap();
+    std::fs::remove_file(path).unwrap();
+    open
+}
+
+fn normal(engine: &Arc<Engine>, name: &str, dims: &[i64]) -> Arc<OpenModel> {
+    exact(engine, name, "ve", dims, Stats::default())
+}
+
+struct Got {
+    x: Vec<f64>,
+    inside: Vec<bool>,
+    log_weight: Vec<f64>,
+    draws: Vec<i32>,
+}
+
+fn run(model: &Arc<OpenModel>, config: &Value, n: usize) -> diffx::base::Result<Got> {
+    let mut config = config.clone();
+    config["dtype"] = json!("f64");
+    let pipeline = Pipeline::new(model, &config.to_string())?;
+    let options = JobOptions { seed: 11, n_samples: n, ..JobOptions::default() };
+    let job = Job::start(&pipeline, options)?;
+    assert!(job.wait(Duration::from_secs(600)));
+    let doubles = |name: &str| job.result(name).map(|t| t.elements::<f64>().unwrap().to_vec());
+    let draws = job.result("draws").map(|t| t.elements::<i32>().unwrap().to_vec());
+    Ok(Got {
+        x: doubles("x")?,
+        inside: job.result("feasible")?.bytes().iter().map(|b| *b != 0).collect(),
+        log_weight: doubles("log_weight")?,
+        draws: draws.unwrap_or_default(),
+    })
+}
+
+fn moments(x: &[f64]) -> (f64, f64) {
+    let n = x.len() as f64;
+    let mean = x.iter().sum::<f64>() / n;
+    (mean, x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n)
+}
+
+fn share(of: &[bool]) -> f64 {
+    of.iter().filter(|b| **b).count() as f64 / of.len() as f64
+}
+
+/// Kolmogorov's distance to a distribution function.
+fn distance(x: &[f64], cdf: impl Fn(f64) -> f64) -> f64 {
+    let mut x = x.to_vec();
+    x.sort_by(f64::total_cmp);
+    let n = x.len() as f64;
+    let gap = |(i, x): (usize, &f64)| {
+        let f = cdf(*x);
+        (f - i as f64 / n).abs().max((f - (i + 1) as f64 / n).abs())
+    };
+    x.iter().enumerate().map(gap).fold(0.0, f64::max)
+}
+
+/// N(0, 1) given x >= a.
+fn tail(a: f64) -> impl Fn(f64) -> f64 {
+    move |x| 1.0 - ndtr(-x.max(a)) / ndtr(-a)
+}
+
+/// log exp-mean: the estimate of the probability of the event.
+fn probability(log_weight: &[f64]) -> f64 {
+    log_weight.iter().map(|l| l.exp()).sum::<f64>() / log_weight.len() as f64
+}
+
+const GRID: &str = r#"{"id":"geometric","config":{"to_zero":false}}"#;
+
+fn config(guidance: Value, sampler: Value, steps: u32) -> Value {
+    let grid: Value = serde_json::from_str(GRID).unwrap();
+    json!({"guidance": guidance, "sampler": sampler, "grid": grid, "steps": steps, "batch": 4096})
+}
+
+/// An event of probability 3.17e-5: of the model's own samples one in 31 574 is inside.
+#[test]
+fn a_rare_event_always() {
+    let engine = engine();
+    let model = normal(&engine, "rare", &[1]);
+    let doob = |extra: Value| {
+        let mut settings = json!({"event": "x >= 4", "redraws": 64});
+        settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        json!([{"id": "doob", "config": settings}])
+    };
+    let sampler = json!({"id": "sde_dpmpp_2m"});
+    let n = 32_768;
+    let mut it = config(doob(json!({})), sampler.clone(), 100);
+    it["sigma_min"] = json!(1e-4);
+    let got = run(&model, &it, n).unwrap();
+    let (mean, var) = moments(&got.x);
+    let ks = distance(&got.x, tail(4.0));
+    let draws = got.draws.iter().sum::<i32>() as f64 / n as f64;
+    let p = probability(&got.log_weight);
+    println!(
+        "P(x >= 4): mean {mean:.4} of 4.2256, variance {var:.5} of .04667, KS {ks:.4}, {draws:.4} draws, P {p:.3e}"
+    );
+    assert!(got.inside.iter().all(|b| *b) && got.x.iter().all(|x| *x >= 4.0));
+    assert!((mean - 4.225_607).abs() < 0.005 && (var - 0.046_673).abs() < 0.003 && ks < 0.01);
+    assert!(got.draws.iter().all(|d| *d >= 1) && draws < 1.2);
+    assert!((p / 3.167_12e-5 - 1.0).abs() < 0.02, "{p}");
+
+    // without a redraw some are outside, and are said to be
+    let mut raw = it.clone();
+    raw["guidance"] = doob(json!({"redraws": 0}));
+    let raw = run(&model, &raw, 8192).unwrap();
+    let inside = share(&raw.inside);
+    println!("without redraws {inside:.4} are inside");
+    assert!(raw.draws.is_empty() && inside > 0.9 && inside < 1.0);
+    assert!(raw.inside.iter().zip(&raw.x).all(|(b, x)| *b == (*x >= 4.0)));
+}
+
+/// Fact 3: a strength of 2 makes everything feasible and the law wrong. Fact 2: an ODE never forgets an untilted start.
+#[test]
+fn wrong_strength_and_untilted_start_are_other_laws() {
+    let engine = engine();
+    let model = normal(&engine, "wrong", &[1]);
+    let at = |extra: Value, sampler: Value, top: f64| {
+        let mut settings = json!({"event": "x >= 1.5"});
+        settings.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let mut it = config(json!([{"id": "doob", "config": settings}]), sampler, 80);
+        (it["sigma_min"], it["sigma_max"]) = (json!(1e-4), json!(top));
+        run(&model, &it, 16_384).unwrap()
+    };
+    let sde = || json!({"id": "sde_dpmpp_2m"});
+    let ode = || json!({"id": "heun"});
+    // the level of s = 3 in the golden rows A5, A6: sqrt(e^{2s} - 1)
+    let far = 402.428_8f64.sqrt();
+    let exact = 1.938_677;
+    for (name, got) in [
+        ("SDE", at(json!({}), sde(), far)),
+        ("SDE, untilted", at(json!({"start": 1}), sde(), far)),
+        ("ODE", at(json!({}), ode(), far)),
+    ] {
+        let (mean, var) = moments(&got.x);
+        println!("{name}: mean {mean:.4} of {exact:.4}, variance {var:.4} of .1495");
+        assert!((mean - exact).abs() < 0.012 && (var - 0.149_55).abs() < 0.008, "{name}");
+        assert!(share(&got.inside) == 1.0, "{name}");
+    }
+    let mean = |g: Got| moments(&g.x).0;
+    let untilted = mean(at(json!({"start": 1, "redraws": 0}), ode(), far));
+    assert!((untilted - 1.898).abs() < 0.012, "an ODE with an untilted start: {untilted}");
+    for (strength, want) in [(2.0, 2.2716), (4.0, 2.6325)] {
+        let got = at(json!({"strength": strength, "redraws": 0}), sde(), far);
+        let (inside, mean) = (share(&got.inside), mean(got));
+        println!("strength {strength}: mean {mean:.4}, inside {inside:.4}");
+        assert!(inside > 0.999 && (mean - want).abs() < 0.03, "strength {strength}: {mean} (A7)");
+    }
+    let weak = at(json!({"strength": 0.5, "redraws": 0}), sde(), far);
+    let (inside, mean) = (share(&weak.inside), mean(weak));
+    println!("strength .5: mean {mean:.4}, inside {inside:.4}");
+    assert!(mean < 1.8 && inside < 0.999, "{mean}, {inside}");
+}
+
+/// Geometric Brownian motion from 100 to at least 160 after a year (A10), CIR with Feller's condition violated.
+#[test]
+fn positive_processes() {
+    let engine = engine();
+    // log x of a year: mean log 100 + .03, standard deviation .2
+    let reference = 100.0 * 0.03f64.exp();
+    let stats = Stats { x_mean: 105.0, x_var: 450.0, w_mean: 0.0, w_var: 0.04 };
+    let gbm = format!(r#"gbm:{{"sigma":0.2,"reference":{reference}}}"#);
+    let model = exact(&engine, "gbm", &gbm, &[1], stats);
+    let doob = json!([{"id": "doob", "config": {"event": "x >= 160"}}]);
+    let mut it = config(doob, json!({"id": "sde_dpmpp_2m"}), 80);
+    it["sigma_min"] = json!(2e-5);
+    let got = run(&model, &it, 32_768).unwrap();
+    let (mean, p) = (moments(&got.x).0, probability(&got.log_weight));
+    println!("GBM: mean {mean:.3} of 172.019, P {p:.5} of .01390");
+    assert!(got.inside.iter().all(|b| *b) && got.x.iter().all(|x| *x >= 160.0));
+    assert!((mean - 172.0194).abs() < 0.4 && (p / 0.013_902_8 - 1.0).abs() < 0.03);
+
+    // stationary CIR: Gamma of dimension 16/9 and mean .04
+    let cir = r#"cir:{"kappa":1,"theta":0.04,"sigma":0.3}"#;
+    let stats = Stats { x_mean: 0.04, x_var: 0.0018, w_mean: 0.18, w_var: 0.008 };
+    let model = exact(&engine, "cir", cir, &[1], stats);
+    let law = json!({"event": "x >= 0.15", "h": "gamma", "dimension": 16.0 / 9.0});
+    let doob = json!([{"id": "doob", "config": law}]);
+    let n = 3072;
+    let got = run(&model, &config(doob, json!("ancestral"), 100), n).unwrap();
+    // Gamma of shape 8/9 and scale .045, given at least .15: its density is smooth from there on
+    let over = |from: f64| {
+        let (steps, h) = (400, 40.0 / 400.0);
+        let f = |t: f64| t.powf(-1.0 / 9.0) * (-t).exp();
+        let sum: f64 = (0..steps)
+            .map(|i| from + h * f64::from(i))
+            .map(|t| h / 6.0 * (f(t) + 4.0 * f(t + 0.5 * h) + f(t + h)))
+            .sum();
+        sum
+    };
+    let edge = over(0.15 / 0.045);
+    let ks = distance(&got.x, |x| 1.0 - over(x.max(0.15) / 0.045) / edge);
+    // the same by rejection, for its price
+    let reject = json!([{"id": "reject", "config": {"event": "x >= 0.15", "redraws": 600}}]);
+    let brute = run(&model, &config(reject, json!("ancestral"), 20), 192).unwrap();
+    let draws = brute.draws.iter().map(|d| f64::from(*d)).sum::<f64>() / 192.0;
+    let ours = got.draws.iter().map(|d| f64::from(*d)).sum::<f64>() / n as f64;
+    let p = probability(&got.log_weight);
+    println!("CIR: KS {ks:.4}, P {p:.5} of .02820, {ours:.3} draws; by rejection {draws:.1}");
+    assert!(got.inside.iter().chain(&brute.inside).all(|b| *b));
+    assert!((p / 0.028_199_5 - 1.0).abs() < 0.02, "P {p}");
+    assert!((p * draws - 1.0).abs() < 0.25, "one in {draws}, P {p}");
+    assert!(ks < 0.03, "{ks}"); // 1.63/sqrt(3072)
+}
+
+/// A sum over part of a sample, and two constraints at once: h of the first is exact, of both it is not, and still every
+/// sample is inside.
+#[test]
+fn events_of_several_numbers() {
+    let engine = engine();
+    let model = normal(&engine, "several", &[16]);
+    let run = |event: &str, n: usize| {
+        let doob = json!([{"id": "doob", "config": {"event": event}}]);
+        let mut it = config(doob, json!({"id": "sde_dpmpp_2m"}), 60);
+        it["sigma_min"] = json!(1e-3);
+        run(&model, &it, n).unwrap()
+    };
+    let got = run("sum(x[-10:]) <= -9", 8192);
+    let sums: Vec<f64> = got.x.chunks(16).map(|x| -x[6..].iter().sum::<f64>()).collect();
+    let rest: Vec<f64> = got.x.chunks(16).map(|x| x[..6].iter().sum::<f64>()).collect();
+    assert!(got.inside.iter().all(|b| *b) && sums.iter().all(|s| *s >= 9.0));
+    let scaled: Vec<f64> = sums.iter().map(|s| s / 10f64.sqrt()).collect();
+    let ks = distance(&scaled, tail(9.0 / 10f64.sqrt()));
+    let other = distance(&rest, |x| ndtr(x / 6f64.sqrt()));
+    println!("sum of ten: KS {ks:.4}, of the other six {other:.4}");
+    assert!(ks < 0.02 && other < 0.02);
+
+    let got = run("max(x) >= 3 and sum(x) <= 0", 2048);
+    let draws = got.draws.iter().sum::<i32>() as f64 / 2048.0;
+    println!("two at once: {draws:.3} draws");
+    assert!(share(&got.inside) == 1.0);
+    for x in got.x.chunks(16) {
+        assert!(x.iter().cloned().fold(f64::MIN, f64::max) >= 3.0 && x.iter().sum::<f64>() <= 0.0);
+    }
+}
+
+/// The bits of a sample are its own: whatever batch it is drawn in, and when its job was saved and resumed on the way.
+#[test]
+fn redrawn_samples_do_not_depend_on_the_batch() {
+    let engine = engine();
+    let model = normal(&engine, "bits", &[2]);
+    let reject = json!([{"id": "reject", "config": {"event": "x[0] >= 1", "redraws": 200}}]);
+    for (guidance, sampler) in [
+        (json!([{"id": "doob", "config": {"event": "x[0] >= 1", "strength": 0.3}}]), "ancestral"),
+        (reject, "heun"),
+    ] {
+        let it = |batch: usize| {
+            let json =
+                json!({"guidance": guidance, "sampler": sampler, "steps": 12, "batch": batch});
+            Pipeline::new(&model, &json.to_string()).unwrap()
+        };
+        let options = |first, n| JobOptions {
+            seed: 3,
+            first_sample: first,
+            n_samples: n,
+            ..JobOptions::default()
+        };
+        let bits = |job: &Arc<Job>| {
+            assert!(job.wait(Duration::from_secs(600)));
+            assert!(job.error().is_none(), "{:?}", job.error());
+            ["x", "feasible", "log_weight", "draws"]
+                .map(|name| job.result(name).unwrap().bytes().to_vec())
+        };
+        let whole = bits(&Job::start(&it(64), options(0, 60)).unwrap());
+        let turns: Vec<i32> =
+            whole[3].chunks(4).map(|b| i32::from_ne_bytes(b.try_into().unwrap())).collect();
+        assert!(turns.iter().any(|d| *d > 2) && turns.contains(&1), "{sampler}: {turns:?}");
+        let small = bits(&Job::start(&it(7), options(0, 60)).unwrap());
+        assert!(small == whole, "{sampler}: batches of 7");
+        let part = bits(&Job::start(&it(64), options(30, 30)).unwrap());
+        assert!(part[0] == whole[0][30 * 8..], "{sampler}: from sample 30");
+    }
+}
+
+/// h learned by the martingale loss from samples of the model's law alone: from its labels, no path is simulated.
+#[test]
+fn a_learned_h() {
+    let engine = engine();
+    let model = normal(&engine, "learned", &[1]);
+    let n = 65_536;
+    let stream = diffx::base::philox::Stream { seed: 4, purpose: 70, step: 0, ordinal: 0 };
+    let data: Vec<f32> = (0..n).map(|i| stream.normal_f32(i as u64)).collect();
+    let data = Arc::new(Tensor::from_f32(&[n, 1], &data, engine.budget()).unwrap());
+    let recipe = json!({
+        "model": {"id": "mlp", "config": {"dims": [1], "width": 32, "depth": 2, "predicts": "value", "out": 1}},
+        "process": {"id": "ve", "config": {"center": 0}},
+        "objective": {"id": "cdg", "config": {"event": "x >= 1.5"}},
+        "steps": 1500, "batch": 512, "rate": 0.004, "seed": 1, "ema": 0.99
+    });
+    let recipe = Recipe::parse(&recipe.to_string()).unwrap();
+    let mut trainer = Trainer::with_tables(&engine, recipe, vec![("x".into(), data)]).unwrap();
+    while trainer.training().done() < trainer.training().steps() {
+        trainer.advance(&mut || Interrupt::Continue).unwrap();
+    }
+    let path = model::temporary("learned-h.safetensors");
+    trainer.save(&path).unwrap();
+    let law = |h: &str| {
+        let doob = json!([{"id": "doob", "config": {"event": "x >= 1.5", "h": h}}]);
+        let mut it = config(doob, json!({"id": "sde_dpmpp_2m"}), 80);
+        it["networks"] = json!({"h": {"model": path}});
+        it["sigma_min"] = json!(2e-3);
+        run(&model, &it, 16_384).unwrap()
+    };
+    let got = law("network");
+    let (mean, var) = moments(&got.x);
+    let (p, ks) = (probability(&got.log_weight), distance(&got.x, tail(1.5)));
+    let draws = got.draws.iter().map(|d| f64::from(*d)).sum::<f64>() / got.x.len() as f64;
+    println!(
+        "learned h: mean {mean:.4} of 1.9387, variance {var:.4} of .1495, KS {ks:.4}, P {p:.4} of .0668, \
+         {draws:.3} draws"
+    );
+    std::fs::remove_file(path).unwrap();
+    assert!(got.inside.iter().all(|b| *b) && draws < 2.0);
+    assert!((mean - 1.938_677).abs() < 0.03 && (var - 0.149_55).abs() < 0.03 && ks < 0.04);
+    assert!((p / 0.066_807 - 1.0).abs() < 0.15, "{p}");
+}
+
+/// Particles whose twist is only h of a normal posterior, for data that are normal: weights say P(event) and the law.
+#[test]
+fn steered_particles() {
+    let engine = engine();
+    let model = normal(&engine, "steered", &[1]);
+    let steer = |settings: Value, n: usize| {
+        let guidance = json!([{"id": "steer", "config": settings}]);
+        let got = run(&model, &config(guidance, json!("ancestral"), 60), n).unwrap();
+        let w: Vec<f64> = got.log_weight.iter().map(|l| l.exp()).collect();
+        let total = w.iter().sum::<f64>();
+        let mean = w.iter().zip(&got.x).map(|(w, x)| w * x).sum::<f64>() / total;
+        (total / n as f64, mean, got)
+    };
+    let (p, mean, got) = steer(json!({"event": "x >= 2.5", "particles": 64}), 16_384);
+    println!("x >= 2.5: P {p:.5} of .00621, mean {mean:.4} of 2.8227 (B6)");
+    assert!((p / 0.006_209_67 - 1.0).abs() < 0.12 && (mean - 2.822_74).abs() < 0.03);
+    let inside = share(&got.inside);
+    println!("{inside:.3} of the particles are inside");
+    assert!(inside > 0.5);
+    // outside of the event a sample weighs nothing
+    assert!(got.inside.iter().zip(&got.log_weight).all(|(b, l)| *b == (*l > -1e20)));
+    // without resampling and twist there is nothing to steer: one sample in 161 is inside, and the estimate is coarse
+    let free = run(&model, &config(json!([]), json!("ancestral"), 60), 16_384).unwrap();
+    assert!((free.x.iter().filter(|x| **x >= 2.5).count() as f64 / 16_384.0) < 0.012);
+    // a reward: N(0, 1) tilted by exp(2 x) is N(2, 1), of mean weight e^2
+    let (z, mean, _) = steer(json!({"reward": "x", "scale": 2, "particles": 32}), 16_384);
+    println!("tilted: Z {z:.3} of 7.389, mean {mean:.4} of 2");
+    assert!((z / 7.389 - 1.0).abs() < 0.1 && (mean - 2.0).abs() < 0.06);
+    let odd = Pipeline::new(&model, r#"{"guidance":[{"id":"steer"}],"steps":4}"#).err().unwrap();
+    assert!(odd.to_string().contains("steer needs an event"), "{odd}");
+}
+
+/// Projection leaves an atom (B4), replaced numbers come out as they were given, and a constraint stands beside another
+/// guidance.
+#[test]
+fn constraints_on_the_state() {
+    let engine = engine();
+    let model = normal(&engine, "state", &[1]);
+    let project = json!([{"id": "project", "config": {"low": 1.5, "when": "end"}}]);
+    let got = run(&model, &config(project, json!("heun"), 40), 16_384).unwrap();
+    let atom = got.x.iter().filter(|x| **x == 1.5).count() as f64 / 16_384.0;
+    let mean = moments(&got.x).0;
+    println!(
+        "projected: atom {atom:.4} of .93319, mean {mean:.4} of 1.5293; given the event 1.9387"
+    );
+    assert!((atom - 0.933_19).abs() < 0.008 && (mean - 1.529_31).abs() < 0.005);
+
+    let model = normal(&engine, "replaced", &[3]);
+    let guidance = json!([
+        {"id": "replace", "config": {"at": [2], "values": [0.75]}},
+        {"id": "doob", "config": {"event": "x[0] >= 1"}}
+    ]);
+    let got = run(&model, &config(guidance, json!("ancestral"), 40), 2048).unwrap();
+    assert!(got.x.chunks(3).all(|x| x[2] == 0.75 && x[0] >= 1.0));
+    let first: Vec<f64> = got.x.chunks(3).map(|x| x[0]).collect();
+    assert!(distance(&first, tail(1.0)) < 0.04);
+    let middle: Vec<f64> = got.x.chunks(3).map(|x| x[1]).collect();
+    assert!(distance(&middle, ndtr) < 0.04);
+}
+
+#[test]
+fn what_cannot_be_is_said() {
+    let engine = engine();
+    let model = normal(&engine, "said", &[4]);
+    let fails = |guidance: Value, sampler: &str| {
+        let json = json!({"guidance": [guidance], "sampler": sampler, "steps": 4});
+        let e = Pipeline::new(&model, &json.to_string()).err().unwrap();
+        assert!(
+            matches!(e.status, Status::Invalid | Status::Unsupported | Status::NotFound),
+            "{e}"
+        );
+        e.to_string()
+    };
+    let doob = |settings: Value| json!({"id": "doob", "config": settings});
+    for (guidance, sampler, want) in [
+        (doob(json!({})), "heun", "doob needs an event, as in \"max(x) >= 40\""),
+        (doob(json!({"event": "max(y) > 1"})), "heun", "column 5: no component y, there are: x"),
+        (doob(json!({"event": "x > 1"})), "heun", "4 numbers where one is wanted"),
+        (doob(json!({"event": "sum(x)"})), "heun", "event is a number, want a condition"),
+        (doob(json!({"event": "1 > 2"})), "heun", "reads no component"),
+        (doob(json!({"event": "max(x) > 1", "h": "network"})), "heun", "needs a network h"),
+        (doob(json!({"event": "max(x) > 1", "h": "gamma"})), "heun", "one number per sample"),
+        (doob(json!({"event": "sum(x) > 1", "h": "gamma"})), "heun", "knows events like x >= 0.15"),
+        (doob(json!({"event": "max(x) > 1"})), "adaptive_sde", "want one without control"),
+        (json!({"id": "reject"}), "heun", "reject needs an event"),
+    ] {
+        let e = fails(guidance, sampler);
+        assert!(e.contains(want), "{e}, want {want}");
+    }
+    // an event that cannot be: the job ends, and says that no sample is inside
+    let reject =
+        json!([{"id": "reject", "config": {"event": "max(x) > 1 and max(x) < 0", "redraws": 5}}]);
+    let got = run(&model, &json!({"guidance": reject, "steps": 4}), 3).unwrap();
+    assert_eq!(got.inside, [false; 3]);
+    assert_eq!(got.draws, [6; 3]);
+    // and quantiles of the tail are as they should be for the tests above
+    assert!((ndtri(ndtr(-4.0)) + 4.0).abs() < 1e-9);
+}
