@@ -64,20 +64,24 @@ class Job(Handle):
         ``progress`` is called now and then, and at the end. An interrupt, or what ``progress`` raises, cancels the job.
         """
         until = None if timeout is None else time.monotonic() + timeout
-        try:
-            while True:
-                left = None if until is None else max(0.0, until - time.monotonic())
-                ns = _SLICE_NS if left is None else min(_SLICE_NS, int(left * 1e9))
+        while True:
+            left = None if until is None else max(0.0, until - time.monotonic())
+            ns = _SLICE_NS if left is None else min(_SLICE_NS, int(left * 1e9))
+            try:
                 over = self._wait(ns)
-                if progress is not None:
+            except _errors.Error:
+                raise  # what the job failed of
+            except BaseException:
+                self._stop()
+                raise
+            if progress is not None:
+                try:
                     progress(self.progress)
-                if over or left == 0.0:
-                    return over
-        except _errors.Error:
-            raise
-        except BaseException:
-            self._stop()
-            raise
+                except BaseException:
+                    self._stop()
+                    raise
+            if over or left == 0.0:
+                return over
 
     def _wait(self, ns: int) -> bool:
         try:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import array
 import ctypes
-from typing import TYPE_CHECKING, Any, Dict, List, Optional, Sequence, Tuple
+import struct
+from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 from . import _abi, _dlpack, _errors, _lend
 from ._handle import Handle
@@ -141,31 +142,30 @@ class Tensor(Handle):
         return typed
 
     def memoryview(self) -> memoryview:
-        """A read-only view of the elements, without NumPy; bf16 and f16 as bytes of their own format."""
+        """A read-only view of the elements, without NumPy; bf16 and f16 as 16-bit whole numbers."""
         held = _Held(self)
-        letter = _BY_CODE[self._code][2]
+        letter = _BY_CODE[self._code][2].replace("e", "") or "H"
         if held.bytes == 0:
             return memoryview(b"")
         block: Any = (ctypes.c_char * held.bytes).from_address(held.address)
         block._held = held
         flat: Any = memoryview(block).cast("B").toreadonly()
-        if letter:
-            flat = flat.cast(letter, self._shape) if self.ndim else flat.cast(letter)
-        view: memoryview = flat
+        view: memoryview = flat.cast(letter, self._shape) if self.ndim else flat.cast(letter)
         return view
 
     def tolist(self) -> Any:
         """Nested lists of numbers; a number for rank 0."""
         if self.size == 0:
             return _empty(self._shape)
-        if self._code == _abi.BF16:
-            raw = self.memoryview().cast("H")
-            wide = array.array("I", (x << 16 for x in raw))
-            flat = memoryview(wide).cast("B").cast("f")
-            view: Any = flat.cast("B").cast("f", self._shape) if self.ndim else flat
+        if self._code not in (_abi.BF16, _abi.F16):
+            view: Any = self.memoryview()
+            return view.tolist() if self.ndim else view[0]
+        words = self.memoryview().cast("B").cast("H").tolist()
+        if self._code == _abi.BF16:  # the upper half of an f32
+            wide = struct.unpack(f"{len(words)}f", struct.pack(f"{len(words)}I", *(w << 16 for w in words)))
         else:
-            view = self.memoryview()
-        return view.tolist() if self.ndim else view[0]
+            wide = struct.unpack(f"{len(words)}e", struct.pack(f"{len(words)}H", *words))
+        return _nested(iter(wide), self._shape)
 
     def tobytes(self) -> bytes:
         address, size = self._map()
@@ -201,6 +201,10 @@ class Tensor(Handle):
 
 def _empty(shape: Sequence[int]) -> Any:
     return [_empty(shape[1:]) for _ in range(shape[0])] if shape else []
+
+
+def _nested(values: Iterator[float], shape: Sequence[int]) -> Any:
+    return [_nested(values, shape[1:]) for _ in range(shape[0])] if shape else next(values)
 
 
 def _as_bf16(bits: Any) -> Any:

@@ -73,6 +73,10 @@ class Sampling(unittest.TestCase):
             self.assertEqual(job.progress.state, "cancelled")
             with self.assertRaises(diffx.Cancelled):
                 job.result()
+            job = engine.model("vix").pipeline(steps=1000).start(4096)
+            with self.assertRaises(diffx.NotFound):  # one of ours is no other
+                job.wait(progress=lambda _: job.preview("nothing"))
+            self.assertEqual(job.progress.state, "cancelled")
 
     def test_a_timeout_is_no_failure(self) -> None:
         with diffx.Engine(threaded=False) as engine:

@@ -1,6 +1,7 @@
 """Arrays in and out without copying, and who keeps whose memory alive."""
 
 import gc
+import importlib
 import threading
 import unittest
 import weakref
@@ -30,11 +31,23 @@ class Tensors(unittest.TestCase):
             self.assertEqual(b.ctypes.data, a.ctypes.data)
             self.assertFalse(b.flags.writeable)
             self.assertEqual(t.tobytes(), a.tobytes())
-            if name != "f16":
-                self.assertEqual(t.tolist(), a.tolist())
-                self.assertEqual(t.memoryview().tolist(), a.tolist())
+            self.assertEqual(t.tolist(), a.tolist())
+            words = a.view("u2") if name == "f16" else a
+            self.assertEqual(t.memoryview().tolist(), words.tolist())
             with self.assertRaises(ValueError):
                 b[0, 0, 0] = 1
+
+    def test_bf16_has_the_values_of_ml_dtypes(self) -> None:
+        try:
+            import ml_dtypes
+        except ImportError:
+            self.skipTest("skipped: ml_dtypes is not installed")
+        a = np.array([[1.5, -2.0], [0.25, 3.0e38]]).astype(ml_dtypes.bfloat16)
+        t = self.engine.tensor(a)
+        self.assertEqual(t.dtype, "bf16")
+        self.assertEqual(t.numpy().dtype, a.dtype)
+        self.assertEqual(t.numpy().ctypes.data, a.ctypes.data)
+        self.assertEqual(t.tolist(), a.astype("f8").tolist())
 
     def test_what_is_no_row_major_array_is_copied(self) -> None:
         a = np.arange(12.0).reshape(3, 4)
@@ -168,6 +181,26 @@ class Exchange(unittest.TestCase):
             self.assertFalse(view.flags.writeable)
         t.close()
         self.assertEqual(view.tolist(), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+
+    def test_out_to_and_in_from_other_libraries(self) -> None:
+        for name, there, here in (
+            ("torch", lambda m, t: m.from_dlpack(t), lambda x: x.tolist()),
+            ("jax.numpy", lambda m, t: m.from_dlpack(t), lambda x: x.tolist()),
+        ):
+            try:
+                module = importlib.import_module(name)
+            except ImportError:
+                print(f"skipped: {name} is not installed")
+                continue
+            t = self.engine.tensor(np.arange(6, dtype="f4").reshape(2, 3), copy=True)
+            x = there(module, t)
+            t.close()
+            self.assertEqual(here(x), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+            back = self.engine.from_dlpack(x)
+            del x
+            gc.collect()
+            self.assertEqual(back.tolist(), [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]])
+            back.close()
 
     def test_capsules_have_the_names_of_the_format(self) -> None:
         t = self.engine.tensor([1.0, 2.0])
