@@ -29,6 +29,7 @@
 #endif
 #include "diffx_plugin.h"
 
+#include <array>
 #include <clocale>
 #include <cstddef>
 #include <cstdlib>
@@ -207,6 +208,8 @@ inline node sum(node a, axes over) {
 inline node mean(node a, axes over) {
     return a.apply(DFX_OP_MEAN, {}, {listed(DFX_ATTR_AXES, over), dfx_attr_int(DFX_ATTR_KEEPDIMS, 1)});
 }
+/* Of all elements: one number. */
+inline node mean(node a) { return a.apply(DFX_OP_MEAN); }
 inline node softmax(node a, int64_t axis) { return a.apply(DFX_OP_SOFTMAX, {}, {dfx_attr_int(DFX_ATTR_AXIS, axis)}); }
 inline node reshape(node a, axes shape) { return a.apply(DFX_OP_RESHAPE, {}, {listed(DFX_ATTR_SHAPE, shape)}); }
 inline node transpose(node a, axes perm) { return a.apply(DFX_OP_TRANSPOSE, {}, {listed(DFX_ATTR_PERM, perm)}); }
@@ -243,6 +246,11 @@ public:
             if (i < DFX_MAX_RANK) want.dims[i++] = n;
         return of(api()->weight(g_, name, &want, &init));
     }
+    /* Every element the same. */
+    node full(axes shape, double value) const {
+        const dfx_attr attr[2] = {dfx_attr_float(DFX_ATTR_VALUE, value), listed(DFX_ATTR_SHAPE, shape)};
+        return of(dfx_emit(api(), g_, DFX_OP_FULL, nullptr, 0, attr, 2));
+    }
     node constant(const dfx_desc &desc, const void *data) const { return of(api()->constant(g_, &desc, data)); }
     /* Standard normals of the shape of a node. */
     node normal_like(node like, uint32_t purpose) const { return of(dfx_normal_like(api(), g_, like.id(), purpose)); }
@@ -273,6 +281,32 @@ public:
     /* Services of samplers, guidance and objectives. */
     bool denoise(dfx_denoiser d, const dfx_eval *evals, uint32_t n, dfx_node *out) const {
         return services()->denoise(g_, d, evals, n, out) == DFX_OK;
+    }
+    /* The denoiser of a network slot ("base", "ref", ...), without guidance. */
+    dfx_denoiser denoiser_of(const char *slot) const { return services()->denoiser_of(g_, slot); }
+    /* One evaluation of one component. */
+    node denoised(dfx_denoiser d, node w, node sigma) const {
+        const dfx_node x = w.id(), level = sigma.id();
+        dfx_eval at = {};
+        at.struct_size = static_cast<uint32_t>(sizeof(dfx_eval));
+        at.x = &x;
+        at.sigma = &level;
+        dfx_node out = 0;
+        denoise(d, &at, 1, &out);
+        return of(out);
+    }
+    /* A function of the process of a component (DFX_PROCESS_*); purpose addresses its draws. */
+    template <std::size_t N = 1>
+    std::array<node, N> process(uint32_t component, uint32_t function, std::initializer_list<node> in,
+                                uint32_t purpose = DFX_PURPOSE_USER) const {
+        dfx_node from[8] = {}, to[N] = {};
+        uint32_t n = 0;
+        for (const node &a : in)
+            if (n < 8) from[n++] = a.id();
+        services()->process(g_, component, function, purpose, from, n, to, static_cast<uint32_t>(N));
+        std::array<node, N> out;
+        for (std::size_t i = 0; i < N; i++) out[i] = of(to[i]);
+        return out;
     }
     uint32_t conditions() const { return services()->conds(g_); }
     /* The value of the job, or the null value, of condition i. */

@@ -183,6 +183,14 @@ fn other_languages_find_the_library() {
         run.arg("--startup-file=no").arg(example(tree, "hello.jl"));
         programs.push(run);
     }
+    if Command::new("luajit").arg("-v").output().is_ok_and(|o| o.status.success()) {
+        let mut run = Command::new("luajit");
+        run.env("LUA_PATH", format!("{}/?.lua;;", tree.join("share/diffx/lua").display()));
+        run.arg(example(tree, "hello.lua"));
+        programs.push(run);
+    } else {
+        println!("skipped: luajit is not installed");
+    }
     for mut program in programs {
         let out = run(program.env_remove("DIFFX_LIBRARY").env("LD_LIBRARY_PATH", tree.join("lib")));
         assert_eq!(out, said(tree), "{program:?}");

@@ -65,16 +65,9 @@ struct euler {
     }
     void step(const step_call &b) const {
         node w = b.x(), level = b.of(b.io().coeff[0]), ratio = b.of(b.io().coeff[1]);
-        const dfx_node x = w.id(), sigma = level.id();
-        dfx_eval at = {};
-        at.struct_size = sizeof(dfx_eval);
-        at.x = &x;
-        at.sigma = &sigma;
-        dfx_node found = 0;
-        b.denoise(0, &at, 1, &found);
-        node D = b.of(found);
+        node D = b.denoised(0, w, level);
         b.io().next[0] = (D + ratio * (w - D)).id();
-        b.io().denoised[0] = found;
+        b.io().denoised[0] = D.id();
     }
 };
 
