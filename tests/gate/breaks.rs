@@ -174,6 +174,13 @@ fn every_kind_of_break_is_caught() {
             "struct dfx_stats is frozen and got fields",
         ),
         (
+            "reserved field of another width",
+            "diffx.h",
+            "    uint32_t    reserved;\n    const char *device;",
+            "    uint64_t    priority;\n    const char *device;",
+            "dfx_engine_options.reserved lies elsewhere",
+        ),
+        (
             "field before the end",
             "diffx.h",
             "    uint64_t elapsed_ns;\n",
@@ -211,6 +218,12 @@ fn growth_is_no_break() {
             "diffx_plugin.h",
             "typedef struct dfx_pilot {",
             "typedef struct dfx_trial {\n    uint32_t struct_size;\n    uint32_t n;\n} dfx_trial;\ntypedef struct dfx_pilot {",
+        ),
+        // a reserved field gets a meaning
+        (
+            "diffx.h",
+            "    uint32_t    reserved;\n    const char *device;",
+            "    uint32_t    priority;\n    const char *device;",
         ),
         // names of arguments and comments are not the ABI
         ("diffx.h", "uint32_t budget_us)", "uint32_t microseconds /* about */)"),

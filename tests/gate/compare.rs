@@ -1,10 +1,10 @@
-//! What of an older header a newer one breaks. Appending is no break: a struct that grows may get fields at its end,
-//! and functions, types and constants may be added. Anything else is, unless the header says it is another generation:
+//! What of an older header a newer one breaks. Appending is no break: a struct that grows may get fields at its end, a
+//! reserved field may get a meaning, and functions, types and constants may be added. Anything else is, unless the header says it is another generation:
 //! while the major is 0 a break of `diffx_plugin.h` needs another layout hash or minor, one of `diffx.h` another minor;
 //! from 1 on there is no such way.
 
 use crate::layout::{TARGETS, place};
-use crate::reader::{Interface, STAMPS};
+use crate::reader::{Interface, STAMPS, Struct};
 
 /// One sentence per break, the stamps aside.
 pub(crate) fn differences(old: &Interface, new: &Interface) -> Vec<String> {
@@ -41,6 +41,8 @@ pub(crate) fn differences(old: &Interface, new: &Interface) -> Vec<String> {
             let place = format!("{}.{}", was.name, field.name);
             match is.fields.get(i) {
                 Some(now) if now == field => {}
+                // zero until now, and zero means as before; that it lies where it lay is looked at below
+                Some(now) if field.name.starts_with("reserved") && is_new(&now.name, was) => {}
                 Some(now) if now.name == field.name => out.push(format!(
                     "{place} was {} [{}] and is {} [{}]",
                     field.ty, field.count, now.ty, now.count
@@ -74,6 +76,11 @@ pub(crate) fn differences(old: &Interface, new: &Interface) -> Vec<String> {
         }
     }
     out
+}
+
+/// Whether a name is none of the older struct's.
+fn is_new(name: &str, was: &Struct) -> bool {
+    was.fields.iter().all(|f| f.name != name)
 }
 
 /// Whether the newer header may break the older one: it is another generation of its major 0.
