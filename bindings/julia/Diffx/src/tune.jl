@@ -118,7 +118,7 @@ function tune!(reward, t::Tuner; progress = nothing, conditions = nothing)
         local training
         while true                          # one at a time, so that an interrupt or another task gets its turn
             training = update!(t, 1)
-            standing(t, "left") == 0 && break
+            standing(t, "round") > round && break
             yield()
         end
         at = merge((round = round + 1, n_rounds = rounds, reward = metric(t, "reward")), training)
