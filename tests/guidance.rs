@@ -4,14 +4,20 @@
 #[path = "support/model.rs"]
 mod model;
 
-use diffx::base::Status;
 use diffx::base::special::normal::{ndtr, ndtri};
+use diffx::base::{DType, Result, Status};
+use diffx::cpu::Cpu;
 use diffx::engine::recipe::Recipe;
 use diffx::engine::trainer::Trainer;
 use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, Setting};
-use diffx::exec::Interrupt;
-use diffx::mem::Tensor;
-use diffx::sample::Stats;
+use diffx::exec::{Interrupt, SessionBuilder};
+use diffx::graph::{AttrKey, Attrs, Op};
+use diffx::mem::{Budget, Tensor};
+use diffx::plugin::Registry;
+use diffx::sample::{
+    Build, Component, Model, ModelInfo, ModelIo, Network, Parts, Predicts, Program, Replay,
+    Request, Rows, Space, Stats,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +55,7 @@ struct Got {
     draws: Vec<i32>,
 }
 
-fn run(model: &Arc<OpenModel>, config: &Value, n: usize) -> diffx::base::Result<Got> {
+fn run(model: &Arc<OpenModel>, config: &Value, n: usize) -> Result<Got> {
     let mut config = config.clone();
     config["dtype"] = json!("f64");
     let pipeline = Pipeline::new(model, &config.to_string())?;
@@ -317,7 +323,7 @@ fn a_learned_h() {
         "model": {"id": "mlp", "config": {"dims": [1], "width": 32, "depth": 2, "predicts": "value", "out": 1}},
         "process": {"id": "ve", "config": {"center": 0}},
         "objective": {"id": "cdg", "config": {"event": "x >= 1.5"}},
-        "steps": 1500, "batch": 512, "rate": 0.004, "seed": 1, "ema": 0.99
+        "steps": 1000, "batch": 512, "rate": 0.004, "seed": 1, "ema": 0.99
     });
     let recipe = Recipe::parse(&recipe.to_string()).unwrap();
     let mut trainer = Trainer::with_tables(&engine, recipe, vec![("x".into(), data)]).unwrap();
@@ -405,6 +411,110 @@ fn constraints_on_the_state() {
     assert!(distance(&first, tail(1.0)) < 0.04);
     let middle: Vec<f64> = got.x.chunks(3).map(|x| x[1]).collect();
     assert!(distance(&middle, ndtr) < 0.04);
+}
+
+/// Two normal numbers of correlation .9.
+struct Correlated;
+
+impl Model for Correlated {
+    fn info(&self) -> Result<ModelInfo> {
+        let component = Component {
+            name: "x".into(),
+            dtype: DType::F64,
+            dims: vec![2],
+            space: Space::Continuous,
+            classes: 0,
+        };
+        Ok(ModelInfo {
+            predicts: Predicts::Denoised,
+            components: vec![component],
+            conds: vec![],
+            slots: vec![],
+        })
+    }
+
+    /// Their mean and half difference have variances 1.9 and .1, twice over: each shrinks by its own.
+    fn build(&self, b: &mut Build<'_>, io: &mut ModelIo) -> Result<()> {
+        let g = &mut b.graph;
+        let rows = g.desc(io.x[0]).dims()[0];
+        let log = g.scaled(io.sigma[0], 8.0);
+        let square = g.exp(log);
+        let u = g.emit(Op::Reshape, &[square], Attrs::NONE.with_dims(AttrKey::Shape, &[rows, 1]));
+        let axes = Attrs::NONE.with_ints(AttrKey::Axes, vec![1]).with_int(AttrKey::KeepDims, 1);
+        let both = g.emit(Op::Mean, &[io.x[0]], axes);
+        let apart = g.sub(io.x[0], both);
+        let mut parts = Vec::new();
+        for (part, variance) in [(both, 1.9), (apart, 0.1)] {
+            let (near, total) = (g.scaled(part, variance), g.shifted(u, variance));
+            parts.push(g.div(near, total));
+        }
+        io.out[0] = g.add(parts[0], parts[1]);
+        Ok(())
+    }
+}
+
+/// B3: the free number of a pair whose other is put back at every level sees it only through D; going through each
+/// level again and again mends the mean. The golden moments are exact for this chain.
+#[test]
+fn replacement_and_its_repeats() {
+    let registry = || {
+        let mut registry = Registry::new(Box::new(|_, _| {}));
+        let plugins =
+            [diffx_samplers::plugin(), diffx_processes::plugin(), diffx_guidance::plugin()];
+        for plugin in plugins {
+            // Safety: a static of a crate linked into this test.
+            unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
+        }
+        registry
+    };
+    // alpha-bar of 1000 linear betas from 1e-4 to .02 at 100 of the times, as levels of VE, and 0
+    let mut product = 1.0;
+    let bars: Vec<f64> = (0..1000)
+        .map(|i| {
+            product *= 1.0 - (1e-4 + (0.02 - 1e-4) * f64::from(i) / 999.0);
+            product
+        })
+        .collect();
+    let at = |i: usize| bars[(999.0 * i as f64 / 99.0).round_ties_even() as usize];
+    let mut levels: Vec<f64> = (0..100).rev().map(|i| ((1.0 - at(i)) / at(i)).sqrt()).collect();
+    levels.push(0.0);
+    for (repeats, mean, variance) in [(1, 0.922_193, 0.288_225), (5, 1.273_680, 0.163_046)] {
+        let r = registry();
+        let known = json!({"at": [1], "values": [1.5]});
+        let parts = Parts {
+            components: Correlated.info().unwrap().components,
+            processes: vec![r.process("ve", &Value::Null).unwrap()],
+            stats: vec![Stats::default()],
+            conds: vec![],
+            networks: vec![Network {
+                slot: "base".into(),
+                model: Arc::new(Correlated),
+                lora: None,
+            }],
+            guidances: vec![r.guidance("replace", &known).unwrap()],
+            float: DType::F64,
+            weight_dtype: DType::F64,
+        };
+        let small = json!({"variance": "small", "repeats": repeats});
+        let sampler = r.sampler("ancestral", &small).unwrap();
+        let rows = Arc::new(Rows::new(&*sampler, &parts, &[levels.clone()]).unwrap());
+        let mut session = SessionBuilder::new(Arc::new(Cpu::new(2)));
+        let none = &mut |_: &[diffx::graph::Weight]| Ok(vec![]);
+        let n = 8192;
+        let program = Program::new(&parts, &*sampler, &rows, n, false, &mut session, none).unwrap();
+        let session = session.allocate(&Budget::unlimited()).unwrap();
+        let mut run = Replay::new(program, session);
+        let request =
+            Request { seed: 9, first_sample: 0, n_samples: n, preview_every: 0, conds: vec![] };
+        run.begin(&rows, request, &[], &Budget::unlimited()).unwrap();
+        run.finish().unwrap();
+        let x = run.take_results().remove(0).1.elements::<f64>().unwrap().to_vec();
+        assert!(x.chunks(2).all(|x| x[1] == 1.5));
+        let free: Vec<f64> = x.chunks(2).map(|x| x[0]).collect();
+        let got = moments(&free);
+        println!("{repeats} times through each level: {got:.4?} of {mean:.4}, {variance:.4} (B3)");
+        assert!((got.0 - mean).abs() < 0.022 && (got.1 - variance).abs() < 0.015);
+    }
 }
 
 #[test]

@@ -36,6 +36,7 @@ impl Factory for Doob {
         "event": string "what the decoded sample must fulfil, as in max(x) >= 40";
         "h": string "P(event | state): of a normal posterior (exact for normal data), of Gamma data, or a network", default "normal", enum ["normal", "gamma", "network"];
         "slot": string "network: the slot that gives the logit of h; default h";
+        "unit": number "network: the root mean square of w in what it learned from; default that of the model's data", exclusiveMinimum 0;
         "dimension": number "gamma: of the Bessel process, 4 kappa theta / sigma^2 of CIR", default 3, exclusiveMinimum 0;
         "mean": number "gamma: of the data; default what the model's statistics say", exclusiveMinimum 0;
         "strength": number "of grad log h; the law is right at 1 only", default 1, minimum 0;
@@ -51,12 +52,13 @@ impl Factory for Doob {
         };
         let kind = config.one_of("h", &[("normal", 0), ("gamma", 1), ("network", 2)])?;
         let slot = config.opt_str("slot")?.unwrap_or_else(|| "h".into());
+        let unit = config.opt_f64("unit", POSITIVE)?;
         let dimension = config.f64("dimension", 3.0, POSITIVE)?;
         let mean = config.opt_f64("mean", POSITIVE)?;
         let h = match kind {
             0 => H::Normal,
             1 => H::Gamma(HalfLine { dimension, mean }),
-            _ => H::Network(slot),
+            _ => H::Network { slot, unit },
         };
         let strength = config.f64("strength", 1.0, 0.0..)?;
         let redraw = redraw(config, 64, 0.25)?;
@@ -81,7 +83,7 @@ impl Guidance for Doob {
             stage: Stage::Score,
             slots: vec![],
             networks: match &self.h {
-                H::Network(slot) => vec![slot.clone()],
+                H::Network { slot, .. } => vec![slot.clone()],
                 _ => vec![],
             },
             group: 1,

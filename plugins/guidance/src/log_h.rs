@@ -15,8 +15,11 @@ use diffx_plugin::{Builder, Error, Node, Result, WrapEval};
 pub(crate) enum H {
     Normal,
     Gamma(HalfLine),
-    /// The slot.
-    Network(String),
+    Network {
+        slot: String,
+        /// The size of w its input is scaled by; None = what the statistics say.
+        unit: Option<f64>,
+    },
 }
 
 /// At one evaluation.
@@ -49,7 +52,7 @@ pub(crate) fn at<'b>(
             slopes[c] = slope(b, value, &[e.x[c]]).pop();
             Ok(LogH { value, slope: slopes })
         }
-        H::Network(slot) => network(b, slot, e),
+        H::Network { slot, unit } => network(b, slot, *unit, e),
     }
 }
 
@@ -99,8 +102,14 @@ fn normal<'b>(
     Ok(LogH { value, slope: slopes })
 }
 
-/// The network of the slot sees what the denoiser's sees: `c_in w`, `c_noise`, the conditions of the evaluation.
-fn network<'b>(b: Builder<'b>, slot: &str, e: &WrapEval<'b>) -> Result<LogH<'b>> {
+/// The network of the slot sees `w / sqrt(sigma^2 + unit^2)`, `ln(sigma)/4` and the conditions of the evaluation. The unit
+/// is the root mean square of w: h of a rarer event may be learned from other data than the model, and says it then.
+fn network<'b>(
+    b: Builder<'b>,
+    slot: &str,
+    unit: Option<f64>,
+    e: &WrapEval<'b>,
+) -> Result<LogH<'b>> {
     let (mut given, mut noise) = (Vec::new(), Vec::new());
     for (c, x) in e.x.iter().enumerate() {
         if b.component(c).is_some_and(|v| v.discrete) {
@@ -108,9 +117,10 @@ fn network<'b>(b: Builder<'b>, slot: &str, e: &WrapEval<'b>) -> Result<LogH<'b>>
             noise.push(per_row(e.sigma[c], *x));
             continue;
         }
-        let [_, _, scale, embedding, _] = b.process(c).precond(column(e.sigma[c], *x));
-        given.push(*x * scale);
-        noise.push(per_row(embedding, *x));
+        let stats = b.stats(c);
+        let square = unit.map_or(stats.w_var + stats.w_mean * stats.w_mean, |u| u * u);
+        given.push(*x * (column(e.sigma[c], *x).square() + square).rsqrt());
+        noise.push(per_row(e.sigma[c], *x).max(TINY).log() * 0.25);
     }
     let cond = match &e.cond {
         Some(cond) => cond.clone(),

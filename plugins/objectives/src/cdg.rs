@@ -3,8 +3,8 @@
 //! At stochasticity 1 the state and its end are jointly what noising makes of the end, so no path is simulated: the data
 //! are examples, or samples of a model whose law h is to be of.
 //!
-//! The network (slot `base` here; a pipeline takes it as `h`) gives the logit of h for `c_in w` and `c_noise`, as the
-//! guidance `doob` calls it; the loss is the cross entropy, with the same minimum as the square and a gradient in the
+//! The network (slot `base` here; a pipeline takes it as `h`) gives the logit of h for `w / sqrt(sigma^2 + unit^2)` and
+//! `ln(sigma)/4`, as the guidance `doob` calls it; the loss is the cross entropy, with the same minimum as the square and a gradient in the
 //! tails. Labels are said by the data alone, once per example. Levels are log-uniform in `range`, relative to the
 //! deviation of the data in w: at the small ones h is an edge that must be seen.
 //!
@@ -22,6 +22,7 @@ pub(crate) struct Cdg {
     event: Option<Event>,
     /// ln of the ends of sigma / sd.
     range: (f64, f64),
+    unit: Option<f64>,
 }
 
 impl Factory for Cdg {
@@ -30,6 +31,7 @@ impl Factory for Cdg {
         c"the probability of an event given the noisy state, for Doob's h";
     const SCHEMA: Option<&'static CStr> = schema![
         "event": string "what h is the probability of, as in max(x) >= 40";
+        "unit": number "the root mean square of w that the input is scaled by; default that of these data. Give it where h is for a model of other data, here and in doob", exclusiveMinimum 0;
         "range": numbers "[lowest, highest] sigma / deviation; default [0.002, 160]", exclusiveMinimum 0;
     ];
 
@@ -45,7 +47,8 @@ impl Factory for Cdg {
                 return Err(Error::invalid(format!("range is {other:?}, want [lowest, highest]")));
             }
         };
-        Ok(Self { event, range: (range.0.ln(), range.1.ln()) })
+        let unit = config.opt_f64("unit", POSITIVE)?;
+        Ok(Self { event, range: (range.0.ln(), range.1.ln()), unit })
     }
 }
 
@@ -79,9 +82,10 @@ impl Objective for Cdg {
             }
             let sigma = (log.exp() * b.stats(c).w_var.sqrt()).reshape(&dims);
             let [w, _] = law.perturb(law.encode(*x), sigma, purpose::DATA);
-            let [_, _, scale, embedding, _] = law.precond(sigma);
-            given.push(w * scale);
-            noise.push(embedding.reshape(&[batch]));
+            let stats = b.stats(c);
+            let square = self.unit.map_or(stats.w_var + stats.w_mean * stats.w_mean, |u| u * u);
+            given.push(w * (sigma.square() + square).rsqrt());
+            noise.push(sigma.reshape(&[batch]).log() * 0.25);
         }
         let cond: Vec<Node<'b>> = (0..b.conds()).map(|i| b.cond(i).0).collect();
         let out = b.network("base", &given, &noise, &cond, 1);
