@@ -337,7 +337,7 @@ fn a_learned_h() {
         let mut it = config(doob, json!({"id": "sde_dpmpp_2m"}), 80);
         it["networks"] = json!({"h": {"model": path}});
         it["sigma_min"] = json!(2e-3);
-        run(&model, &it, 16_384).unwrap()
+        run(&model, &it, 4096).unwrap()
     };
     let got = law("network");
     let (mean, var) = moments(&got.x);
