@@ -65,15 +65,17 @@ fn every_factory_is_made_without_a_config() {
         let info = r.process(id, &Value::Null).unwrap().info(&Stats::default()).unwrap();
         assert!(info.sigma_min > 0.0 && info.sigma_max >= 1.0, "{id}");
     }
-    for id in ["euler", "heun", "ancestral", "churn"] {
+    for id in ["euler", "heun", "ancestral", "churn", "consistency", "flow_map"] {
         assert!(r.sampler(id, &Value::Null).unwrap().info(&[]).is_ok());
     }
     for id in ["edm", "geometric", "uniform"] {
         let knots = r.grid(id, &Value::Null).unwrap().knots(5, 0.1, 4.0).unwrap();
         assert_eq!((knots.len(), knots[0], knots[5]), (6, 4.0, 0.0), "{id}");
     }
-    r.guidance("cfg", &Value::Null).unwrap();
-    for id in ["dsm", "elbo", "ism"] {
+    for id in ["cfg", "fista"] {
+        r.guidance(id, &Value::Null).unwrap();
+    }
+    for id in ["dsm", "elbo", "ism", "consistency", "meanflow", "drifting"] {
         r.objective(id, &json!({})).unwrap();
     }
     let e = r.process("besq", &json!({"delta": -1})).err().unwrap();

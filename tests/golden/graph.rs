@@ -6,16 +6,53 @@ use diffx::exec::{RunKey, SessionBuilder};
 use diffx::graph::{AttrKey, Attrs, NodeId, Op};
 use diffx::mem::Budget;
 use diffx::plugin::Registry;
-use diffx::sample::{Build, Component, Parts, Process, ProcessFn, Space, Stats};
+use diffx::sample::{Build, Component, Model, Network, Parts, Process, ProcessFn, Space, Stats};
 use serde_json::Value;
 use std::sync::Arc;
 
-pub(crate) fn process(id: &str, config: &Value) -> Arc<dyn Process> {
+pub(crate) fn registry() -> Registry {
     let mut registry = Registry::new(Box::new(|_, _| {}));
-    let descriptor = std::ptr::from_ref(diffx_processes::plugin()).cast();
-    // Safety: a static of a crate linked into this test.
-    unsafe { registry.register(descriptor) }.unwrap();
-    registry.process(id, config).unwrap()
+    let plugins = [
+        diffx_models::plugin(),
+        diffx_processes::plugin(),
+        diffx_guidance::plugin(),
+        diffx_objectives::plugin(),
+    ];
+    for plugin in plugins {
+        // Safety: a static of a crate linked into this test.
+        unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
+    }
+    registry
+}
+
+pub(crate) fn process(id: &str, config: &Value) -> Arc<dyn Process> {
+    registry().process(id, config).unwrap()
+}
+
+/// A pipeline of one vector of `size` numbers in f64, of data of mean 0 and variance `w_var` in w.
+pub(crate) fn vector(
+    size: i64,
+    process: (&str, Value),
+    model: Arc<dyn Model>,
+    w_var: f64,
+) -> Parts {
+    let component = Component {
+        name: "x".into(),
+        dtype: DType::F64,
+        dims: vec![size],
+        space: Space::Continuous,
+        classes: 0,
+    };
+    Parts {
+        components: vec![component],
+        processes: vec![self::process(process.0, &process.1)],
+        stats: vec![Stats { w_var, ..Stats::default() }],
+        conds: vec![],
+        networks: vec![Network { slot: "base".into(), model, lora: None }],
+        guidances: vec![],
+        float: DType::F64,
+        weight_dtype: DType::F64,
+    }
 }
 
 /// Builds with `describe` and returns the values of the nodes it gives. State is [rows].

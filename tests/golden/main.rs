@@ -9,7 +9,10 @@ mod bessel;
 mod cir;
 mod discrete;
 mod doob;
+mod drift;
 mod edm;
+mod fista;
+mod flow_maps;
 mod gbm;
 mod graph;
 #[path = "../support/joint.rs"]
@@ -110,6 +113,22 @@ fn golden_multimodal() {
 }
 
 #[test]
+fn golden_flow_maps() {
+    all("consistency", 3, &flow_maps::check);
+    all("flowmap", 2, &flow_maps::check);
+}
+
+#[test]
+fn golden_drift() {
+    all("drift", 3, &drift::check);
+}
+
+#[test]
+fn golden_fista() {
+    all("fista", 2, &fista::check);
+}
+
+#[test]
 fn golden_traj() {
     all("traj", 4, &traj::check);
 }
@@ -133,6 +152,10 @@ fn every_carried_row_is_of_a_process_that_is_read() {
         "vsmd",
         "discrete",
         "multimodal",
+        "consistency",
+        "flowmap",
+        "drift",
+        "fista",
         "traj",
     ];
     let carried = Rows::carried().unwrap();

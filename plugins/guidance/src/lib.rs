@@ -4,6 +4,7 @@ mod auto;
 mod cfg;
 mod doob;
 mod dps;
+mod fista;
 mod gamma;
 mod log_h;
 mod project;
@@ -16,7 +17,7 @@ diffx_plugin::diffx_plugin! {
     id: "org.diffx.guidance",
     license: "MIT OR Apache-2.0",
     guidances: [
-        auto::Auto, cfg::Cfg, doob::Doob, dps::Dps, project::Project, reject::Reject,
+        auto::Auto, cfg::Cfg, doob::Doob, dps::Dps, fista::Fista, project::Project, reject::Reject,
         replace::Replace, steer::Steer,
     ],
 }

@@ -30,6 +30,11 @@ pub(crate) trait Additive: Factory {
 
     fn decode<'b>(&self, w: Node<'b>, sigma: Node<'b>) -> Node<'b>;
 
+    /// The level at which D is the state itself.
+    fn boundary(&self) -> f64 {
+        0.0
+    }
+
     /// Drift and diffusion of x, if `SDE`.
     fn sde<'b>(&self, _cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
         [x; 2]
@@ -94,7 +99,7 @@ impl<T: Additive> Process for OnGaussian<T> {
     }
 
     fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        gaussian::precond(cx, sigma)
+        gaussian::precond(cx, sigma, self.0.boundary())
     }
 
     fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {

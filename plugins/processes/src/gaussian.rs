@@ -15,14 +15,22 @@ pub(crate) fn perturb<'b>(cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'
 }
 
 /// c_skip = s²/(s²+σ²), c_out = σs/√(s²+σ²), c_in = 1/√(s²+σ²), c_noise = ln(σ)/4, weight 1/c_out², s² = Var(w0).
-pub(crate) fn precond<'b>(cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+/// With a boundary e: c_skip = s²/(s²+(σ-e)²) and c_out = (σ-e)s/√(s²+σ²), so that D = w at e and below (specs
+/// processes 7.1).
+pub(crate) fn precond<'b>(cx: &Cx<'b>, sigma: Node<'b>, boundary: f64) -> Precond<'b> {
     let variance = cx.stats.w_var;
     let total = sigma.square() + variance;
     let input = total.rsqrt();
-    let out = sigma * variance.sqrt() * input;
+    let (above, spread) = match boundary {
+        0.0 => (sigma, total),
+        e => {
+            let above = (sigma - e).max(0.0);
+            (above, above.square() + variance)
+        }
+    };
     Precond {
-        skip: variance / total,
-        out,
+        skip: variance / spread,
+        out: above * variance.sqrt() * input,
         input,
         noise: sigma.max(TINY).log() * 0.25,
         weight: total / (sigma.square() * variance),

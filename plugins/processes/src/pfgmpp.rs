@@ -95,7 +95,7 @@ impl Process for Pfgmpp {
     }
 
     fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        gaussian::precond(cx, sigma)
+        gaussian::precond(cx, sigma, 0.0)
     }
 
     /// The joint log density of a sample, an equal share to each of its n coordinates:

@@ -5,6 +5,7 @@
 mod adaptive_sde;
 mod ancestral;
 mod churn;
+mod consistency;
 mod ddim;
 mod discrete;
 mod dpmpp_2m;
@@ -12,6 +13,7 @@ mod dpmpp_2s;
 mod dpmpp_3m;
 mod em;
 mod euler;
+mod flow_map;
 mod heun;
 mod linear;
 mod rk4;
@@ -43,5 +45,7 @@ diffx_plugin::diffx_plugin! {
         stochastic_heun::StochasticHeun,
         seeds2::Seeds2,
         adaptive_sde::AdaptiveSde,
+        consistency::Consistency,
+        flow_map::FlowMap,
     ],
 }
