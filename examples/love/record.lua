@@ -1,4 +1,4 @@
--- The recording: 600 frames with nothing to sample, 600 while sampling, figures of both, and a picture half way.
+-- The recording: 600 frames with nothing to sample, 600 while sampling, figures of both; then a picture.
 
 local diffx = require "diffx"
 local ffi = require "ffi"
@@ -34,8 +34,10 @@ end
 -- Takes the place of LÖVE's loop: a frame is timed from its events to after it was shown, without the sleep between.
 return function(game, folder, rerun)
     local phase, frames = "warm", 0
-    local times = { warm = {}, idle = {}, sampling = {} }
-    local pumped, pump_worked, work, first, previews, shot = {}, {}, 0, 0, 0, false
+    local times = { warm = {}, idle = {}, sampling = {}, picture = {} }
+    local frames_worked = { warm = {}, idle = {}, sampling = {}, picture = {} }
+    local pumped, pump_worked, work, shot = {}, {}, 0, false
+    local first, previews, sampled, previewed = 0, 0, 0, 0
 
     local function watch_pump()
         local methods = getmetatable(game.forecast.engine)
@@ -53,13 +55,15 @@ return function(game, folder, rerun)
         write(folder .. "/report.json", diffx.encode {
             idle = figures(times.idle), sampling = figures(times.sampling), pump = figures(pumped),
             pump_worked = figures(pump_worked),
-            starts = figures(f.starts), scenarios = f.finished - first, previews = f.previews - previews,
+            idle_worked = figures(frames_worked.idle), sampling_worked = figures(frames_worked.sampling),
+            starts = figures(f.starts), scenarios = sampled, previews = previewed,
             budget_ms = 2, engine = diffx.version(), renderer = table.concat({ love.graphics.getRendererInfo() }, ", "),
         })
         love.event.quit()
     end
 
-    local function after(seconds)
+    local function after(seconds, seconds_worked)
+        table.insert(frames_worked[phase], seconds_worked)
         frames = frames + 1
         table.insert(times[phase], seconds)
         if phase == "warm" and frames >= WARM and not game.forecast:is_busy() then
@@ -72,18 +76,24 @@ return function(game, folder, rerun)
         elseif phase == "sampling" then
             table.insert(pumped, game.pump.last)
             table.insert(pump_worked, work)
-            if frames == FRAMES then return finish() end
-            -- half of the scenarios done, the next ones nearly
-            if not shot and game.forecast.ghost and game.forecast.done >= 96 and game.forecast.step >= 13 then
-                shot = true
-                love.graphics.captureScreenshot(function(image)
-                    write(folder .. "/screenshot.png", image:encode("png"):getString())
-                end)
+            if frames == FRAMES then
+                sampled, previewed = game.forecast.finished - first, game.forecast.previews - previews
+                phase = "picture"
             end
+        end
+        if phase == "sampling" or phase == "picture" then
             if not game.forecast:is_busy() then
                 game.seed = game.seed + 1
                 rerun()
             end
+        end
+        -- after the figures, because to write a picture takes long: some scenarios done, the next ones nearly
+        if phase == "picture" and not shot and game.forecast.ghost and game.forecast.done >= 96 and game.forecast.step >= 13 then
+            shot = true
+            love.graphics.captureScreenshot(function(image)
+                write(folder .. "/screenshot.png", image:encode("png"):getString())
+                finish()
+            end)
         end
     end
 
@@ -92,7 +102,7 @@ return function(game, folder, rerun)
         watch_pump()
         love.timer.step()
         return function()
-            local start = love.timer.getTime()
+            local start, start_worked = love.timer.getTime(), worked()
             love.event.pump()
             for name, a, b, c, d, e, f in love.event.poll() do
                 if name == "quit" then return a or 0 end
@@ -103,7 +113,7 @@ return function(game, folder, rerun)
             love.graphics.clear(love.graphics.getBackgroundColor())
             love.draw()
             love.graphics.present()
-            after(love.timer.getTime() - start)
+            after(love.timer.getTime() - start, worked() - start_worked)
             love.timer.sleep(0.001)
         end
     end

@@ -1,8 +1,8 @@
 //! What a kernel is given: operands, result, scratch, threads, and where the run stands.
 //!
 //! All tensors are contiguous and row-major. Memory of ours starts at a multiple of 64 bytes; a weight the host lent is
-//! aligned for its elements only. `bool` is one byte, 0 or 1. The result and the scratch hold garbage on entry and
-//! never overlap an operand.
+//! aligned for its elements only. `bool` is one byte, 0 or 1. The result and the scratch hold garbage on entry
+//! (to a later share: what the one before left) and never overlap an operand.
 
 use super::kernel::split::Share;
 use super::pool::Pool;
@@ -34,7 +34,7 @@ pub struct Call<'a> {
     /// As many bytes as `kernel::scratch_bytes` asked for, at a multiple of 64.
     pub scratch: &'a mut [u8],
     pub pool: &'a Pool,
-    /// What of it is to be done: less than all only where `kernel::shares` said that there are more.
+    /// What of it is to be done: less than all only where `kernel::shares` said so, and then in order.
     pub share: Share,
     pub key: RunKey,
 }

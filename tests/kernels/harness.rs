@@ -111,7 +111,7 @@ pub(crate) fn try_run(
     in_shares(op, inputs, attrs, threads, batch, key, |_| 1)
 }
 
-/// As many shares as `count` makes of the kernel's own number, the last first: they may be done in any order.
+/// As many shares as `count` makes of the kernel's own number.
 fn in_shares(
     op: Op,
     inputs: &[&T],
@@ -135,7 +135,7 @@ fn in_shares(
     let mut scratch =
         Bytes::garbage(kernel::scratch_bytes(op, &node.attrs, &descs, node.desc, pool.threads()));
     let of = count(kernel::shares(op, &node.attrs, &descs, node.desc));
-    for index in (0..of).rev() {
+    for index in 0..of {
         kernel::run(&mut Call {
             op,
             attrs: &node.attrs,

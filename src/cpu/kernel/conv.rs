@@ -162,9 +162,10 @@ fn by_image<R: Real>(call: &mut Call<'_>) -> Result<()> {
         widen(&call.inputs[2], bias)?;
     }
     let in_type = call.inputs[1].dtype() == call.out.dtype();
-    if !forward {
+    // later shares find them in the scratch
+    if call.share.index == 0 && !forward {
         swap_channels(&g, &call.inputs[1], weights)?;
-    } else if !in_type {
+    } else if call.share.index == 0 && !in_type {
         widen(&call.inputs[1], weights)?;
     }
     let weights = if forward && in_type { call.inputs[1].elements::<R>()? } else { &*weights };

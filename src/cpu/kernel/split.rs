@@ -43,7 +43,8 @@ impl<'a, T> Shared<'a, T> {
 /// Work of one share, in the units of [`GRAIN`]: some 160 microseconds, so that a run pauses well within a frame.
 pub const SHARE: usize = 16 * GRAIN;
 
-/// Which share of a call is done: the shares of one call write every element of its result once, in any order.
+/// Which share of a call is done. The shares of one call come in their order and write every element of its result once;
+/// each finds the scratch as the one before left it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     pub index: usize,
