@@ -1,4 +1,4 @@
-/* What calls cost from C; calls.py and calls.lua do the same. Prints nanoseconds: an empty call, a tensor made,
+/* What calls cost from C; calls.py, calls.lua and calls.jl do the same. Prints nanoseconds: an empty call, a tensor made,
  * mapped and released, a job of one sample and one step started, waited for and read. */
 #include "diffx.h"
 #include <stdio.h>

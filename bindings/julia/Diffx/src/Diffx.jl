@@ -20,7 +20,7 @@ export sample, start, poll, cancel, preview, result, resume, save, plan, pilot
 export simulate, evaluate, score
 export train!, step!, measure, metrics, checkpoint, resume!
 export Tuner, tune!, rollout!, reward!, update!
-export wrap, borrowed, load_plugin, memory
+export wrap, borrowed, load_plugin, memory, pump
 
 include("library.jl")
 include("structs.jl")

@@ -25,10 +25,10 @@ end
 adopt(h::Handle) = finalizer(close, h)
 
 """
-    Engine(; threads = 0, memory = 0, plugins = false, device = "")
+    Engine(; threads = 0, memory = 0, plugins = false, device = "", threaded = true)
 
 What everything else is opened in. `threads = 0` is one per core; `memory` caps the bytes of tensors, weights and sessions;
-`plugins = true` allows `load_plugin`. Calls without an engine use one of their own, made when it is first needed.
+`plugins = true` allows `load_plugin`; with `threaded = false` everything runs inside `wait` and `pump`. Calls without an engine use one of their own, made when it is first needed.
 """
 mutable struct Engine <: Handle
     ptr::Ptr{Cvoid}
@@ -37,12 +37,13 @@ end
 const NO_THREADS = UInt32(1)
 const LOAD_PLUGINS = UInt32(2)
 
-function Engine(; threads::Integer = 0, memory::Integer = 0, plugins::Bool = false, device::AbstractString = "")
+function Engine(; threads::Integer = 0, memory::Integer = 0, plugins::Bool = false, device::AbstractString = "",
+    threaded::Bool = true)
     name = String(device)
     out = Ref(C_NULL)
     GC.@preserve name begin
         options = Ref(filled(CEngineOptions;
-            flags = plugins ? LOAD_PLUGINS : UInt32(0), arena_bytes = memory, n_threads = threads,
+            flags = (plugins ? LOAD_PLUGINS : UInt32(0)) | (threaded ? UInt32(0) : NO_THREADS), arena_bytes = memory, n_threads = threads,
             device = isempty(name) ? Ptr{UInt8}(C_NULL) : pointer(name)))
         @ok dfx_engine_create(options::Ptr{CEngineOptions}, out::Handles)
     end
@@ -65,6 +66,13 @@ function own_engine()
         (e === nothing || !isopen(e)) && (e = OWN[] = Engine())
         return e::Engine
     end
+end
+
+"Advances the jobs of an engine for about so many microseconds, and returns how many are unfinished."
+function pump(e::Engine, microseconds::Integer)
+    left = @dfx dfx_engine_pump(e::Ptr{Cvoid}, microseconds::UInt32)::Int32
+    left < 0 && throw(DiffxError(left, "the engine refuses to go on", 0))
+    return Int(left)
 end
 
 "Bytes that an engine has taken for tensors, weights and sessions: `(used, peak)`."

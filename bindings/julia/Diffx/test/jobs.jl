@@ -41,6 +41,18 @@ end
     @test sample(file("eight-steps.safetensors"); n = 12, seed = 3) == whole
 end
 
+@testset "without threads" begin
+    e = Engine(threaded = false)
+    p = Pipeline("vix"; engine = e, steps = 4)
+    j = start(p; n = 4, seed = 1)
+    @test poll(j).step == 0                                # nothing moves by itself
+    while pump(e, 1000) > 0
+    end
+    @test result(j) == sample(p; n = 4, seed = 1) == sample(Pipeline("vix"; steps = 4); n = 4, seed = 1)
+    used, peak = memory(e)
+    @test 0 < used <= peak
+end
+
 @testset "errors" begin
     err = try Model("no-such-model") catch e e end
     @test err isa DiffxError && err.status == Diffx.E_NOT_FOUND && occursin("no-such-model", err.message)
