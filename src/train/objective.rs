@@ -40,9 +40,9 @@ pub struct LossIo {
     /// [rows, 3] per component.
     pub kernels: Vec<NodeId>,
     pub reward: Option<NodeId>,
-    /// [batch]: 1, or 0 where the host had no reward for the sample.
+    /// `[batch]`: 1, or 0 where the host had no reward for the sample.
     pub valid: Option<NodeId>,
-    /// [batch]: what `advantage` made of the whole rollout.
+    /// `[batch]`: what `advantage` made of the whole rollout.
     pub advantage: Option<NodeId>,
     /// Samples per condition.
     pub group: u32,
@@ -62,7 +62,7 @@ pub struct SweepIo {
     /// Scalars per component: at this record, and at the one visited just before.
     pub sigma: Vec<NodeId>,
     pub sigma_next: Vec<NodeId>,
-    /// [3] per component: a, c, v of the step between the two; empty unless recorded.
+    /// `[3]` per component: a, c, v of the step between the two; empty unless recorded.
     pub kernel: Vec<NodeId>,
 }
 
@@ -71,10 +71,10 @@ pub struct SweepIo {
 pub struct AdvantageIo {
     /// [samples, rewards]
     pub reward: NodeId,
-    /// [samples]
+    /// `[samples]`
     pub valid: NodeId,
     pub group: u32,
-    /// Out: [samples]
+    /// Out: `[samples]`
     pub advantage: Option<NodeId>,
 }
 

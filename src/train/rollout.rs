@@ -31,7 +31,7 @@ pub struct Rollout {
     /// Per batch and component: [records, batch, ...].
     pub carries: Vec<Vec<Vec<u8>>>,
     pub reward: Option<Reward>,
-    /// [samples]
+    /// `[samples]`
     pub advantage: Vec<f64>,
 }
 
