@@ -419,9 +419,15 @@ public:
         }
         char digits[64] = {}; /* strtod reads the point of the locale, JSON has its own */
         const char *end = scalar(v), *point = std::localeconv()->decimal_point;
+        char *read_to = digits;
         for (std::size_t i = 0; i + 1 < sizeof digits && v + i < end; i++)
             digits[i] = v[i] == '.' && point[0] != 0 && point[1] == 0 ? point[0] : v[i];
-        return std::strtod(digits, nullptr);
+        const double x = std::strtod(digits, &read_to);
+        if (read_to - digits != end - v) {
+            about(key, "want a number of at most 63 characters");
+            return otherwise;
+        }
+        return x;
     }
     double positive(const char *key, double otherwise) noexcept {
         const double x = number(key, otherwise);

@@ -71,6 +71,27 @@ fn a_host_with_a_plugin_linked_in() {
     );
 }
 
+#[test]
+fn settings_of_a_plugin_are_read_and_refused() {
+    let Some(tree) = tree() else { return };
+    let source = root().join("tests/install/config.cpp");
+    for (i, flags) in [&["-O1"][..], &["-g", "-fsanitize=address,undefined"]].iter().enumerate() {
+        let out = program(&format!("config-{i}"));
+        if !has("g++") {
+            return;
+        }
+        let mut command = compile("g++", tree, &source, PLUGIN_WARNINGS);
+        let built = command.arg("-std=c++17").args(*flags).arg("-o").arg(&out).output().unwrap();
+        let said = String::from_utf8_lossy(&built.stderr);
+        if i == 1 && !built.status.success() && said.contains("asan") {
+            println!("skipped: g++ has no address sanitizer");
+            return;
+        }
+        assert!(built.status.success(), "{said}");
+        assert_eq!(run(&mut Command::new(&out)), "ok\n");
+    }
+}
+
 /// Left away, the fault is an exception; without exceptions there is nothing to leave away.
 #[test]
 fn without_exceptions_a_failure_cannot_be_ignored() {
