@@ -675,21 +675,28 @@ template <class T> struct pilot_of<T, std::void_t<decltype(T::pilot_steps), decl
     static constexpr uint32_t steps = T::pilot_steps, samples = T::pilot_samples;
 };
 
-template <class T> inline constexpr dfx_model_api model_table = {size<dfx_model_api>, 0, info_of<T>::value, build_of<T>::value};
-template <class T> inline constexpr dfx_process_api process_table = {
+/* Else one table would serve all files in a process that name a class alike, and the same file loaded twice. */
+#if defined(__GNUC__) && !defined(_WIN32)
+#  define DIFFX_HIDDEN __attribute__((visibility("hidden")))
+#else
+#  define DIFFX_HIDDEN
+#endif
+template <class T> DIFFX_HIDDEN inline constexpr dfx_model_api model_table = {size<dfx_model_api>, 0, info_of<T>::value, build_of<T>::value};
+template <class T> DIFFX_HIDDEN inline constexpr dfx_process_api process_table = {
     size<dfx_process_api>, 0, info_of<T>::value, clock_of<T>::value, encode_of<T>::value, decode_of<T>::value,
     perturb_of<T>::value, prior_of<T>::value, precond_of<T>::value, renoise_of<T>::value, ancestral_of<T>::value,
     to_score_of<T>::value, log_transition_of<T>::value, loss_weight_of<T>::value, posterior_of<T>::value,
     sde_of<T>::value, fit_of<T>::value};
-template <class T> inline constexpr dfx_guidance_api guidance_table = {
+template <class T> DIFFX_HIDDEN inline constexpr dfx_guidance_api guidance_table = {
     size<dfx_guidance_api>, 0, info_of<T>::value, wrap_of<T>::value, start_of<T>::value, project_of<T>::value,
     permute_of<T>::value, finish_of<T>::value, variant_of<T>::value};
-template <class T> inline constexpr dfx_sampler_api sampler_table = {
+template <class T> DIFFX_HIDDEN inline constexpr dfx_sampler_api sampler_table = {
     size<dfx_sampler_api>, 0, info_of<T>::value, plan_of<T>::value, step_of<T>::value};
-template <class T> inline constexpr dfx_grid_api grid_table = {
+template <class T> DIFFX_HIDDEN inline constexpr dfx_grid_api grid_table = {
     size<dfx_grid_api>, pilot_of<T>::steps, pilot_of<T>::samples, 0, knots_of<T>::value, refine_of<T>::value};
-template <class T> inline constexpr dfx_objective_api objective_table = {
+template <class T> DIFFX_HIDDEN inline constexpr dfx_objective_api objective_table = {
     size<dfx_objective_api>, 0, info_of<T>::value, loss_of<T>::value, sweep_of<T>::value, advantage_of<T>::value};
+#undef DIFFX_HIDDEN
 
 template <class T> constexpr dfx_factory factory(uint32_t kind, const void *table, const char *id, const char *summary,
                                                  const char *schema) noexcept {
