@@ -83,6 +83,24 @@ fn plugins_are_listed_and_the_machine_is_described() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// What stands in the environment is loaded only for who asks for it.
+#[test]
+fn plugins_of_the_environment_are_loaded_with_a_flag() {
+    let dir = scratch("environment");
+    for (words, loads) in [(&["doctor"][..], false), (&["doctor", "--env-plugins"], true)] {
+        let out = Command::new(env!("CARGO_BIN_EXE_diffx"))
+            .current_dir(&dir)
+            .args(words)
+            .env("DIFFX_PLUGIN_PATH", "/nowhere/plugin.so")
+            .output()
+            .unwrap();
+        assert!(out.status.success());
+        let said = text(&out.stderr);
+        assert_eq!(said.contains("/nowhere/plugin.so"), loads, "{words:?}: {said}");
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
 #[test]
 fn starts_are_one_for_all_unless_said() {
     let dir = scratch("starts");

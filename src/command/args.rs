@@ -20,6 +20,9 @@ pub(crate) struct Host {
     /// Load a plugin from this absolute path (repeatable)
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) plugin: Vec<PathBuf>,
+    /// Load the files named in DIFFX_PLUGIN_PATH too
+    #[arg(long, global = true)]
+    pub(crate) env_plugins: bool,
     /// Worker threads; 0 = one per core
     #[arg(long, global = true, default_value_t = 0, hide_default_value = true)]
     pub(crate) threads: usize,

@@ -79,7 +79,7 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
 fn engine(host: &Host) -> Result<Arc<Engine>> {
     let engine = Engine::new(Options {
         load_plugins: true,
-        env_plugins: true,
+        env_plugins: host.env_plugins,
         threads: host.threads,
         device: host.device.clone(),
         log: Some(Arc::new(|level, text| {
