@@ -27,6 +27,9 @@ use crate::graph::{Attrs, Op};
 /// Bytes of scratch `run` needs for this call with a pool of `threads`. Planned once; `run` allocates nothing.
 pub fn scratch_bytes(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc, threads: usize) -> usize {
     let threads = threads.max(1);
+    if out.shape.elements() == 0 {
+        return 0;
+    }
     match op {
         Op::LayerNorm | Op::GroupNorm | Op::RmsNorm => norm::scratch_bytes(inputs, out),
         Op::Sort | Op::ArgSort | Op::TopK => sort::scratch_bytes(attrs, inputs, threads),
@@ -57,6 +60,10 @@ pub fn shares(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc) -> usize {
 
 /// Computes `call.out`, or of it the share that the call says.
 pub fn run(call: &mut Call<'_>) -> Result<()> {
+    // nothing to compute: and where an axis is 0 the others may be any number, whose products no word holds
+    if call.out.desc.shape.elements() == 0 {
+        return Ok(());
+    }
     match call.op {
         Op::Full | Op::Iota => source::run(call),
         Op::Sum | Op::Mean | Op::ReduceMax | Op::ReduceMin | Op::Prod | Op::LogSumExp => {
