@@ -7,7 +7,7 @@ use diffx::base::{DType, Desc, Result, Status};
 use diffx::engine::recipe::Recipe;
 use diffx::engine::strict;
 use diffx::engine::trainer::Trainer;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
+use diffx::engine::{Engine, Hold, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Setting};
 use diffx::exec::Interrupt;
 use diffx::mem::arena::HostAllocator;
 use diffx::mem::{Budget, Tensor};
@@ -16,9 +16,10 @@ use diffx::weights::SafeTensors;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ffi::c_void;
+use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// Counts the allocations of each thread, and notes the largest and the most bytes at once.
@@ -29,6 +30,8 @@ thread_local! {
     static LARGEST: Cell<usize> = const { Cell::new(0) };
     static NOW: Cell<i64> = const { Cell::new(0) };
     static MOST: Cell<i64> = const { Cell::new(0) };
+    /// A size, and how many blocks of it were taken since it was set.
+    static OF_SIZE: Cell<(usize, u64)> = const { Cell::new((usize::MAX, 0)) };
 }
 
 /// Bytes taken, or given back.
@@ -43,6 +46,10 @@ fn count(bytes: usize) {
     if bytes != diffx::mem::arena::ROOM {
         let _ = LARGEST.try_with(|c| c.set(c.get().max(bytes)));
     }
+    let _ = OF_SIZE.try_with(|c| {
+        let (size, n) = c.get();
+        c.set((size, n + u64::from(size == bytes)));
+    });
     hold(bytes as i64);
 }
 
@@ -190,6 +197,129 @@ fn the_plan_is_all_that_a_whole_job_takes() {
     std::fs::remove_file(saved).unwrap();
 }
 
+/// Looks at a job whenever memory comes back.
+#[derive(Default)]
+struct Watch {
+    given: Given,
+    job: Mutex<Weak<Job>>,
+    before: AtomicU64,
+    late: AtomicU64,
+}
+
+unsafe extern "C-unwind" fn watched(user: *mut c_void, bytes: usize, align: usize) -> *mut c_void {
+    // Safety: `user` is the Watch of the test, as in `give`.
+    unsafe { give((&raw mut (*user.cast::<Watch>()).given).cast(), bytes, align) }
+}
+
+unsafe extern "C-unwind" fn watched_take(
+    user: *mut c_void,
+    p: *mut c_void,
+    bytes: usize,
+    align: usize,
+) {
+    // Safety: as above.
+    let watch = unsafe { &*user.cast::<Watch>() };
+    if let Some(job) = watch.job.lock().unwrap().upgrade() {
+        let count = if job.progress().state.is_over() { &watch.late } else { &watch.before };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    // Safety: as in `take`.
+    unsafe { take((&raw const watch.given).cast_mut().cast(), p, bytes, align) };
+}
+
+/// A job that is started when another is over may count on what that one took.
+#[test]
+fn the_memory_of_a_job_is_back_before_it_is_over() {
+    let path = wide("back.safetensors");
+    for no_threads in [true, false] {
+        for cancelled in [true, false] {
+            let watch = Box::new(Watch::default());
+            let user = std::ptr::from_ref(&*watch).cast_mut().cast();
+            let allocator = Some(HostAllocator { user, alloc: watched, free: watched_take });
+            let options = Options { no_threads, threads: 1, allocator, ..Options::default() };
+            let engine = Engine::new(options).unwrap();
+            let hold = Hold::new(&engine); // its thread ends with this
+            let model = OpenModel::open(&engine, path.to_str().unwrap(), "").unwrap();
+            let pipeline = Pipeline::new(&model, SHORT).unwrap();
+            let used = engine.budget().used();
+            // of two jobs that are done the first leaves its session, and the second takes that one's place
+            let other = (!cancelled).then(|| Job::start(&pipeline, options_of(2)).unwrap());
+            let job = Job::start(&pipeline, options_of(6)).unwrap();
+            other.iter().for_each(|other| assert!(other.wait(Duration::MAX)));
+            *watch.job.lock().unwrap() = Arc::downgrade(&job);
+            if cancelled {
+                job.cancel();
+            }
+            assert!(job.wait(Duration::MAX));
+            assert_eq!(job.result("x").is_err(), cancelled);
+            let counts = [&watch.before, &watch.late].map(|c| c.load(Ordering::Relaxed));
+            assert!(counts[0] > 0 && counts[1] == 0, "{counts:?}, cancelled: {cancelled}");
+            if cancelled {
+                assert_eq!(engine.budget().used(), used, "all of it");
+            }
+            *watch.job.lock().unwrap() = Weak::new();
+            drop((job, other, pipeline, model, hold, engine));
+            assert_eq!(watch.given.now.load(Ordering::Relaxed), 0);
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+fn options_of(n: usize) -> JobOptions {
+    options(n, 0)
+}
+
+/// A saved job of another pipeline, or of more samples than the file has, is refused before memory is taken for it.
+#[test]
+fn a_saved_job_that_is_refused_takes_nothing() {
+    let (path, saved) = (wide("refused.safetensors"), model::temporary("refused.saved"));
+    let (engine, pipeline) = open(&path, 0, SHORT);
+    let job = Job::start(&pipeline, options_of(6)).unwrap();
+    job.save(&saved).unwrap();
+    drop((job, pipeline, engine));
+    let bytes = std::fs::read(&saved).unwrap();
+    let (count, more) = (br#"\"n_samples\":6"#, br#"\"n_samples\":9"#);
+    let at = bytes.windows(count.len()).position(|w| w == count).expect("the number of samples");
+    let mut larger = bytes.clone();
+    larger[at..at + more.len()].copy_from_slice(more);
+    let other = SHORT.replace("euler", "heun");
+    for (config, bytes, status, want) in [
+        (&*other, &bytes, Status::Invalid, "another model or other settings"),
+        (SHORT, &larger, Status::Format, "result.x has 6 samples, want 9"),
+    ] {
+        std::fs::write(&saved, bytes).unwrap();
+        let (engine, pipeline) = open(&path, 0, config);
+        let peak = engine.budget().peak();
+        let e = Job::resume(&pipeline, &saved).err().unwrap();
+        assert!(e.status == status && e.message.contains(want), "{e}");
+        assert_eq!(engine.budget().peak(), peak, "{e}");
+    }
+    std::fs::write(&saved, &bytes).unwrap();
+    let (_engine, pipeline) = open(&path, 0, SHORT);
+    assert!(Job::resume(&pipeline, &saved).unwrap().wait(Duration::MAX));
+    std::fs::remove_file(path).unwrap();
+    std::fs::remove_file(saved).unwrap();
+}
+
+/// Of a long series there is one copy beside what the reader has, and none when a process is fitted to it.
+#[test]
+fn a_series_is_not_copied_to_be_measured() {
+    const ROWS: usize = 200_000;
+    let data = model::temporary("series.csv");
+    let rows: String = (0..ROWS).map(|i| format!("{}\n", 10 + i * i % 7)).collect();
+    std::fs::write(&data, "v\n".to_owned() + &rows).unwrap();
+    let engine = Engine::new(Options { no_threads: true, ..Options::default() }).unwrap();
+    let recipe = serde_json::json!({
+        "data": {"path": data, "window": 2, "stride": 100, "values": "log_return"},
+        "model": "mlp:{\"width\":4,\"depth\":1}", "process": "ve", "steps": 3, "batch": 2,
+    });
+    let recipe = Recipe::parse(&recipe.to_string()).unwrap();
+    OF_SIZE.with(|c| c.set(((ROWS - 1) * 8, 0))); // log returns
+    Trainer::new(&engine, recipe).unwrap();
+    assert_eq!(OF_SIZE.with(Cell::get).1, 1);
+    std::fs::remove_file(data).unwrap();
+}
+
 /// One piece of work, by name. Returns the most memory of its budget.
 fn work(kind: &str, before: impl FnOnce()) -> Result<u64> {
     let engine = Engine::new(Options { no_threads: true, ..Options::default() })?;
@@ -206,6 +336,29 @@ fn work(kind: &str, before: impl FnOnce()) -> Result<u64> {
             job.result("x")?;
             drop(job);
             Job::resume(&pipeline, &saved)?;
+        }
+        "header" => {
+            // long texts with escapes, as that of a manifest is
+            let path = name("safetensors");
+            let (unit, n) = (r#"\"history\":"#, 1 << 20);
+            // piece by piece: what was freed before could be taken again under any limit
+            let mut out = std::io::BufWriter::new(std::fs::File::create(&path).unwrap());
+            let texts = 5;
+            let len = r#"{"__metadata__":{"#.len() + texts * (7 + n * unit.len()) + 1;
+            out.write_all(&(len as u64).to_le_bytes()).unwrap();
+            out.write_all(br#"{"__metadata__":{"#).unwrap();
+            for k in 0..texts {
+                let comma = if k == 0 { "" } else { "," };
+                write!(out, "{comma}\"{k}\":\"").unwrap();
+                (0..n).for_each(|_| out.write_all(unit.as_bytes()).unwrap());
+                out.write_all(b"\"").unwrap();
+            }
+            out.write_all(b"}}").unwrap();
+            drop(out);
+            before();
+            let file = SafeTensors::open(&path)?;
+            let kept = file.metadata().values().map(String::len).sum::<usize>() as u64;
+            return Ok(std::fs::metadata(&path).unwrap().len() + kept);
         }
         "simulate" => {
             before();
@@ -283,7 +436,7 @@ fn under_a_limit() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_limit_of_the_system_is_a_status_and_never_an_abort() {
-    for kind in ["job", "simulate", "train"] {
+    for kind in ["job", "simulate", "train", "header"] {
         let need = work(kind, || ()).unwrap();
         let mut seen = [0, 0];
         for eighth in 4..=16 {

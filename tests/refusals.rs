@@ -174,6 +174,48 @@ fn a_training_is_resumed_with_the_same_data_and_settings_only() {
     assert_eq!(same.training().done(), 1);
 }
 
+/// A checkpoint whose record of metrics is broken is refused as a whole: the trainer stands where it stood.
+#[test]
+fn a_checkpoint_that_is_refused_leaves_the_trainer_as_it_was() {
+    let files = Files::new("refusals-metrics");
+    let (data, saved) = (files.at("a.csv"), files.at("checkpoint.safetensors"));
+    series(&data, 1.0);
+    let metrics = |name: &str| {
+        let path = serde_json::json!(files.at(name)).to_string();
+        format!(r#","metrics":{{"path":{path},"every":2}}"#)
+    };
+    let go = |t: &mut Trainer, steps: u32| {
+        (0..steps).for_each(|_| drop(t.advance(&mut || Interrupt::Continue).unwrap()));
+    };
+    let mut first = trainer(&data, SMALL, &metrics("first.jsonl")).unwrap();
+    go(&mut first, 3);
+    first.save_checkpoint(&saved).unwrap();
+    let file = SafeTensors::open(&saved).unwrap();
+    let mut metadata = file.metadata().clone();
+    *metadata.get_mut("diffx_metrics").unwrap() = "much".into();
+    let budget = diffx::mem::Budget::unlimited();
+    let tensors: Vec<_> =
+        file.entries().iter().map(|e| (&e.name, file.tensor(&e.name, &budget).unwrap())).collect();
+    let out: Vec<Out<'_>> =
+        tensors.iter().map(|(name, t)| Out { name, desc: t.desc(), bytes: t.bytes() }).collect();
+    let broken = files.at("broken.safetensors");
+    write(&broken, &metadata, &out).unwrap();
+
+    let mut second = trainer(&data, SMALL, &metrics("second.jsonl")).unwrap();
+    go(&mut second, 1);
+    let before = second.training().weights(false).unwrap();
+    let e = second.resume(&broken).unwrap_err();
+    assert!(e.message.contains("the metrics of the checkpoint are \"much\""), "{e}");
+    assert_eq!(second.training().done(), 1);
+    assert_eq!(second.training().weights(false).unwrap(), before);
+    second.resume(&saved).unwrap();
+    assert_eq!(second.training().done(), 3);
+    go(&mut second, 3);
+    go(&mut first, 3);
+    let weights = |t: &Trainer| t.training().weights(true).unwrap();
+    assert_eq!(weights(&first), weights(&second));
+}
+
 /// All gradients come of one walk; a name twice would be the same again for the same price.
 #[test]
 fn an_output_is_evaluated_once() {

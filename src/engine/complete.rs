@@ -6,6 +6,7 @@ use super::moments::Moments;
 use super::setting::Setting;
 use crate::bail;
 use crate::base::{DType, Result};
+use crate::mem::reserved;
 use crate::sample::Fitted;
 use crate::train::data::Tables;
 use serde_json::{Map, Value, json};
@@ -111,7 +112,8 @@ pub(super) fn scales(
     let mut offer = offering(engine, model);
     // positive data spread by factors, not by amounts
     let log = offer("history_log", json!(positive)) == Some(json!(true));
-    let scale: Vec<f64> = known.iter().map(|v| if log { v.ln() } else { *v }).collect();
+    let mut scale = reserved(known.len(), "the past of a series")?;
+    scale.extend(known.iter().map(|v| if log { v.ln() } else { *v }));
     let moments = Moments::of(&scale)?;
     offer("history_mean", json!(moments.mean));
     offer("history_std", json!(moments.variance.sqrt()));

@@ -90,9 +90,11 @@ impl Drop for Held<'_> {
     }
 }
 
-/// What a job that is over leaves behind.
-#[derive(Default)]
-struct Left {
+/// How a job ends, and what it leaves behind: given back first, so that who sees it over finds the memory there.
+struct Ending {
+    state: State,
+    error: Option<Error>,
+    results: Vec<(String, Arc<Tensor>)>,
     replay: Option<Replay>,
     inputs: Vec<Arc<Tensor>>,
 }
@@ -113,10 +115,19 @@ struct Shown {
     any: bool,
 }
 
+/// Rows and batch of a job with these options.
+fn sizes(pipeline: &Pipeline, options: &JobOptions) -> Result<(Arc<Rows>, usize)> {
+    if options.n_samples == 0 || options.n_samples > 1 << 32 {
+        bail!(Invalid, "{} samples, want 1 to 2^32", options.n_samples);
+    }
+    Ok((pipeline.rows(options.n_steps)?, pipeline.batch_for(options.n_samples)?))
+}
+
 impl Job {
     /// Takes the memory and enters the queue.
     pub fn start(pipeline: &Arc<Pipeline>, options: JobOptions) -> Result<Arc<Self>> {
-        let job = Self::prepare(pipeline, options)?;
+        let (rows, batch) = sizes(pipeline, &options)?;
+        let job = Self::prepare(pipeline, options, rows, batch)?;
         pipeline.engine.queue().push(&job);
         Ok(job)
     }
@@ -128,22 +139,25 @@ impl Job {
 
     /// Goes on with the job in a file that is open already.
     pub fn resume_from(pipeline: &Arc<Pipeline>, file: SafeTensors) -> Result<Arc<Self>> {
-        let saved = saved::Saved::read(pipeline, file)?;
-        let job = Self::prepare(pipeline, saved.options.clone())?;
+        let saved = saved::Saved::read(file)?;
+        let o = &saved.options;
+        let (rows, batch) = sizes(pipeline, o)?;
+        saved.check(pipeline, &rows, batch)?; // before memory is taken for it
+        let options = JobOptions { inputs: saved.inputs(pipeline)?, ..o.clone() };
+        let job = Self::prepare(pipeline, options, rows, batch)?;
         if let Some(replay) = lock(&job.replay).as_mut() {
-            saved.check(pipeline, &job.rows, replay.program.batch)?;
             saved.restore(replay)?;
         }
         pipeline.engine.queue().push(&job);
         Ok(job)
     }
 
-    fn prepare(pipeline: &Arc<Pipeline>, mut options: JobOptions) -> Result<Arc<Self>> {
-        if options.n_samples == 0 || options.n_samples > 1 << 32 {
-            bail!(Invalid, "{} samples, want 1 to 2^32", options.n_samples);
-        }
-        let rows = pipeline.rows(options.n_steps)?;
-        let batch = pipeline.batch_for(options.n_samples)?;
+    fn prepare(
+        pipeline: &Arc<Pipeline>,
+        mut options: JobOptions,
+        rows: Arc<Rows>,
+        batch: usize,
+    ) -> Result<Arc<Self>> {
         let mut replay = pipeline.replay(&rows, batch, options.preview_every > 0)?;
         let request = Request {
             seed: options.seed,
@@ -227,10 +241,18 @@ impl Job {
                 if deadline.is_some_and(|d| Instant::now() >= d) {
                     return false;
                 }
+                if self.is_ending() && !self.sleep(deadline) {
+                    return false; // whoever drove it gives its memory back
+                }
             }
             self.pipeline.engine.queue().forget_finished();
             return true;
         }
+        self.sleep(deadline)
+    }
+
+    /// Waits until another has brought the job to its end, or the time is up.
+    fn sleep(&self, deadline: Option<Instant>) -> bool {
         let mut shared = lock(&self.shared);
         while !shared.state.is_over() {
             let left = deadline.map(|d| d.saturating_duration_since(Instant::now()));
@@ -299,15 +321,23 @@ impl Job {
 
     /// Advances until the deadline (none = the end) or until somebody wants the job. Returns whether it is over.
     pub(super) fn advance(&self, deadline: Option<Instant>) -> bool {
-        // what the job no longer needs goes after the lock: memory of the host is given back then, and its functions
-        // may call us
-        let mut left = Left::default();
         let mut slot = lock(&self.replay);
-        self.run(&mut slot, deadline, &mut left)
+        if slot.is_none() {
+            return self.progress().state.is_over();
+        }
+        let Some(ending) = self.run(&mut slot, deadline) else { return false };
+        // what the job no longer needs goes after the lock: memory of the host is given back then, and its functions
+        // may call us; and before the job is over, for a job started then may need that memory
+        drop(slot);
+        let Ending { state, error, results, replay, inputs } = ending;
+        drop((replay, inputs));
+        self.end(state, error, results);
+        true
     }
 
-    fn run(&self, slot: &mut Option<Replay>, deadline: Option<Instant>, left: &mut Left) -> bool {
-        let Some(replay) = slot.as_mut() else { return true };
+    /// Advances a job that stands somewhere. Gives how it ends once it does; then it stands nowhere.
+    fn run(&self, slot: &mut Option<Replay>, deadline: Option<Instant>) -> Option<Ending> {
+        let replay = slot.as_mut()?;
         self.update(|s| s.state = State::Running);
         let mut interrupt = || {
             if self.cancel.load(Ordering::Relaxed) {
@@ -323,33 +353,42 @@ impl Job {
         loop {
             // between plans too: a plan may be too short to be asked
             if interrupt() == Interrupt::Pause {
-                return false;
+                return None;
             }
             let did = match replay.advance(&mut interrupt) {
                 Ok(Advance::Preview) => self.show(replay).map(|()| Advance::Preview),
                 other => other,
             };
             match did {
-                Ok(Advance::Paused) => return false,
+                Ok(Advance::Paused) => return None,
                 Ok(Advance::Done) => break,
                 Ok(Advance::Stage | Advance::Row | Advance::Preview) => {}
                 Err(e) => {
                     let cancelled = e.status == Status::Cancelled;
                     let state = if cancelled { State::Cancelled } else { State::Failed };
-                    left.replay = slot.take(); // its memory goes back
-                    self.end(state, Some(e), Vec::new()); // under the lock: no slot, no job that runs
-                    return true;
+                    let (results, inputs) = (Vec::new(), Vec::new());
+                    return Some(Ending {
+                        state,
+                        error: Some(e),
+                        results,
+                        replay: slot.take(),
+                        inputs,
+                    });
                 }
             }
             let (step, n_steps) = replay.progress();
             self.update(|s| (s.step, s.n_steps) = (step as u64, n_steps as u64));
         }
         let results = replay.take_results().into_iter().map(|(n, t)| (n, Arc::new(t))).collect();
-        left.inputs = replay.take_inputs();
+        let inputs = replay.take_inputs();
         // before it is over: who waits for that finds the session there
-        left.replay = slot.take().and_then(|r| self.pipeline.leave(r));
-        self.end(State::Done, None, results); // under the lock, as above
-        true
+        let replay = slot.take().and_then(|r| self.pipeline.leave(r));
+        Some(Ending { state: State::Done, error: None, results, replay, inputs })
+    }
+
+    /// Whether it stands nowhere any more and is not over: its memory is on the way back.
+    fn is_ending(&self) -> bool {
+        lock(&self.replay).is_none() && !self.progress().state.is_over()
     }
 
     /// A bug of ours showed in this job: it fails, and the engine is poisoned.
@@ -363,21 +402,21 @@ impl Job {
 
     /// Ends a job that has not ended by itself.
     fn stop(&self, state: State, error: Option<Error>) {
-        let mut slot = lock(&self.replay);
-        let replay = slot.take();
-        if !self.progress().state.is_over() {
-            self.end(state, error, Vec::new());
-        }
-        drop(slot);
-        drop(replay); // after the lock, as in `advance`
+        let replay = lock(&self.replay).take();
+        drop(replay); // after the lock and before the end, as in `advance`
+        self.end(state, error, Vec::new());
     }
 
     pub(crate) fn is_held(&self) -> bool {
         self.hold.load(Ordering::Relaxed) > 0
     }
 
+    /// The first end counts.
     fn end(&self, state: State, error: Option<Error>, results: Vec<(String, Arc<Tensor>)>) {
         self.update(|s| {
+            if s.state.is_over() {
+                return;
+            }
             s.state = state;
             s.elapsed = Some(s.started.elapsed());
             s.error = error;

@@ -32,19 +32,38 @@ pub(super) struct Around<'a> {
     pub(super) held_out: Option<f64>,
 }
 
+/// The losses since the last line: a checkpoint carries them.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Sums {
+    sum: f64,
+    count: u32,
+}
+
+impl Sums {
+    /// What a checkpoint carries; one that was made without a metrics file carries nothing.
+    pub(super) fn parse(text: Option<&String>) -> Result<Self> {
+        let Some(text) = text else { return Ok(Self::default()) };
+        let parts = text.split_once(' ').and_then(|(sum, count)| {
+            Some((u64::from_str_radix(sum, 16).ok()?, count.parse().ok()?))
+        });
+        match parts {
+            Some((sum, count)) => Ok(Self { sum: f64::from_bits(sum), count }),
+            None => bail!(Format, "the metrics of the checkpoint are {text:?}, want sum and count"),
+        }
+    }
+}
+
 pub(super) struct Log {
     metrics: Metrics,
     file: Option<File>,
-    /// Losses since the last line: a checkpoint carries them.
-    sum: f64,
-    count: u32,
+    sums: Sums,
     /// When the last line was written here, and its step.
     since: (Instant, u32),
 }
 
 impl Log {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, file: None, sum: 0.0, count: 0, since: (Instant::now(), 0) }
+        Self { metrics, file: None, sums: Sums::default(), since: (Instant::now(), 0) }
     }
 
     /// Whether step `t` of `total` gets a line, and whether with a measurement.
@@ -65,8 +84,8 @@ impl Log {
     }
 
     pub(super) fn add(&mut self, loss: f64) {
-        self.sum += loss;
-        self.count += 1;
+        self.sums.sum += loss;
+        self.sums.count += 1;
     }
 
     pub(super) fn write(&mut self, report: &Report, around: Around<'_>) -> Result<()> {
@@ -78,7 +97,7 @@ impl Log {
             // JSON has no NaN
             line.push_str(&format!(",{}:{}", Value::from(name), Value::from(v)));
         };
-        put("loss", self.sum / f64::from(self.count.max(1)));
+        put("loss", self.sums.sum / f64::from(self.sums.count.max(1)));
         if let Some(held) = around.held_out {
             put("held_out_loss", held);
         }
@@ -89,7 +108,7 @@ impl Log {
         }
         put("samples_per_second", (samples / seconds * 10.0).round() / 10.0);
         line.push_str("}\n");
-        (self.sum, self.count) = (0.0, 0);
+        self.sums = Sums::default();
         self.since = (Instant::now(), report.step);
         let path = &self.metrics.path;
         match &mut self.file {
@@ -113,24 +132,13 @@ impl Log {
 
     /// What a checkpoint carries.
     pub(super) fn state(&self) -> String {
-        format!("{:016x} {}", self.sum.to_bits(), self.count)
+        format!("{:016x} {}", self.sums.sum.to_bits(), self.sums.count)
     }
 
     /// Goes on from the state of a checkpoint.
-    pub(super) fn resume(&mut self, state: Option<&String>) -> Result<()> {
+    pub(super) fn resume(&mut self, sums: Sums) {
         self.file = None;
-        (self.sum, self.count) = (0.0, 0);
-        let Some(state) = state else { return Ok(()) };
-        let parts = state.split_once(' ').and_then(|(sum, count)| {
-            Some((u64::from_str_radix(sum, 16).ok()?, count.parse().ok()?))
-        });
-        match parts {
-            Some((sum, count)) => (self.sum, self.count) = (f64::from_bits(sum), count),
-            None => {
-                bail!(Format, "the metrics of the checkpoint are {state:?}, want sum and count")
-            }
-        }
-        Ok(())
+        self.sums = sums;
     }
 }
 
@@ -221,7 +229,7 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
         file.write_all(b"{\"step\":10,\"lo").unwrap(); // killed there
         let mut second = log(&path);
-        second.resume(Some(&state)).unwrap();
+        second.resume(Sums::parse(Some(&state)).unwrap());
         go(&mut second, 6..=8);
         assert_eq!(lines(&path), [(2, 1.5), (4, 3.5), (6, 5.5), (8, 7.5)]);
         let mut fresh = log(&path);

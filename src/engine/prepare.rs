@@ -8,7 +8,7 @@ use super::setting::Setting;
 use super::{Engine, complete};
 use crate::base::{DType, Desc, Result};
 use crate::exec::{Interrupt, RunKey, SessionBuilder};
-use crate::mem::{Tensor, reserved};
+use crate::mem::{Tensor, reserved, zeros};
 use crate::plugin::Kind;
 use crate::sample::build::{Network, Parts};
 use crate::sample::{Build, Component, ProcessFn, Space, Stats};
@@ -16,6 +16,7 @@ use crate::train::Dataset;
 use crate::train::data::{Column, Read, Tables};
 use crate::{bail, fail};
 use serde_json::json;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -75,12 +76,12 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
             laws.push(engine.process(process)?);
             stats.push(Stats::default());
             positive.push(false);
-            values.push(Vec::new());
+            values.push(Cow::Owned(Vec::new()));
             continue;
         }
         let known = match ordered {
-            true => series.clone(),
-            false => sampled(&tables, &component.name)?,
+            true => Cow::Borrowed(series.as_slice()),
+            false => Cow::Owned(sampled(&tables, &component.name)?),
         };
         complete::process(engine, process, &known, ordered)?;
         let law = engine.process(process)?;
@@ -252,14 +253,16 @@ fn coordinate(engine: &Engine, parts: &Parts, c: usize, known: &[f64]) -> Result
     let (from, to) = (session.buffer("x", desc), session.buffer("w", desc));
     let plan = session.plan(&graph, &[from], &[(w, to)], &[])?;
     let mut session = session.allocate(engine.budget())?;
-    let bytes: Vec<u8> = values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect();
+    let mut bytes = zeros(values.len() * 4, "the values that are measured")?;
+    for (out, v) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(values) {
+        *out = (*v as f32).to_le_bytes();
+    }
     session.write(from, &bytes)?;
     let key = RunKey { seed: 0, step: 0, first_sample: 0 };
     session.run(plan, key, &mut || Interrupt::Continue)?;
-    let mut out = vec![0; bytes.len()];
-    session.read(to, &mut out)?;
-    let w: Vec<f64> =
-        out.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect();
+    session.read(to, &mut bytes)?;
+    let mut w = reserved(values.len(), "the values that are measured")?;
+    w.extend(bytes.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
     let (x, w) = (Moments::of(values)?, Moments::of(&w)?);
     Ok(Stats { x_mean: x.mean, x_var: x.variance, w_mean: w.mean, w_var: w.variance })
 }

@@ -5,6 +5,7 @@ use super::pipeline::Pipeline;
 use super::strict;
 use crate::bail;
 use crate::base::{Desc, Result};
+use crate::mem::Tensor;
 use crate::sample::{At, Replay, Rows};
 use crate::weights::{self, SafeTensors};
 use serde_json::{Value, json};
@@ -56,7 +57,7 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    pub(super) fn read(pipeline: &Arc<Pipeline>, file: SafeTensors) -> Result<Self> {
+    pub(super) fn read(file: SafeTensors) -> Result<Self> {
         let label = file.label().to_owned();
         let Some(text) = file.metadata().get(KEY) else {
             bail!(Format, "{label}: no saved job: its metadata has no entry {KEY}");
@@ -83,18 +84,13 @@ impl Saved {
         let Some(at) = At::decode(stage, row) else {
             bail!(Format, "{label}: stage {stage} is unknown");
         };
-        let mut inputs = Vec::new();
-        for e in file.entries() {
-            if let Some(name) = e.name.strip_prefix("input.") {
-                let tensor = file.tensor(&e.name, pipeline.engine.budget())?;
-                inputs.push((name.to_owned(), Arc::new(tensor)));
-            }
-        }
+        let inputs = Vec::new();
         let options = JobOptions { seed, first_sample, n_samples, n_steps, preview_every, inputs };
         Ok(Self { file, options, fingerprint, batch, at })
     }
 
-    /// The pipeline is set up as it was when the job was saved.
+    /// The pipeline is set up as it was when the job was saved, and the file has a result of so many samples for each
+    /// component. Takes no memory: after this, what a job takes is no more than the file has.
     pub(super) fn check(&self, pipeline: &Pipeline, rows: &Rows, batch: usize) -> Result<()> {
         if pipeline.fingerprint(rows, batch)? != self.fingerprint {
             bail!(
@@ -103,7 +99,28 @@ impl Saved {
                 self.file.label()
             );
         }
+        let n = self.options.n_samples;
+        for c in &pipeline.parts.components {
+            let name = format!("result.{}", c.name);
+            let samples = self.file.entry(&name).and_then(|e| e.dims.first().copied());
+            if samples != Some(n) {
+                let has = samples.map_or("is missing".into(), |has| format!("has {has} samples"));
+                bail!(Format, "{}: {name} {has}, want {n}", self.file.label());
+            }
+        }
         Ok(())
+    }
+
+    /// The conditions the job was started with.
+    pub(super) fn inputs(&self, pipeline: &Pipeline) -> Result<Vec<(String, Arc<Tensor>)>> {
+        let mut inputs = Vec::new();
+        for e in self.file.entries() {
+            if let Some(name) = e.name.strip_prefix("input.") {
+                let tensor = self.file.tensor(&e.name, pipeline.engine.budget())?;
+                inputs.push((name.to_owned(), Arc::new(tensor)));
+            }
+        }
+        Ok(inputs)
     }
 
     pub(super) fn restore(&self, replay: &mut Replay) -> Result<()> {

@@ -2,7 +2,7 @@
 //! needed to sample what was learned.
 
 use super::Engine;
-use super::log::{Around, Log};
+use super::log::{Around, Log, Sums};
 use super::manifest::{self, Manifest};
 use super::prepare::{Prepared, prepare};
 use super::recipe::Recipe;
@@ -139,18 +139,24 @@ impl Trainer {
         }
     }
 
+    /// Goes on from a checkpoint. One that is refused leaves the trainer as it was; only what fails while weights are
+    /// read leaves it without them.
     pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
-        self.training.resume(checkpoint)?;
-        if let Some(log) = &mut self.log {
-            let file = SafeTensors::open(checkpoint)?;
-            log.resume(file.metadata().get(METRICS)).map_err(|e| e.within(file.label()))?;
-        }
-        Ok(())
+        self.resume_from(&SafeTensors::open(checkpoint)?)
     }
 
     /// Goes on with the checkpoint in a file that is open already.
     pub fn resume_from(&mut self, checkpoint: &SafeTensors) -> Result<()> {
-        self.training.resume_from(checkpoint)
+        let sums = match &self.log {
+            Some(_) => Sums::parse(checkpoint.metadata().get(METRICS))
+                .map_err(|e| e.within(checkpoint.label()))?,
+            None => Sums::default(),
+        };
+        self.training.resume_from(checkpoint)?;
+        if let Some(log) = &mut self.log {
+            log.resume(sums);
+        }
+        Ok(())
     }
 
     pub fn save_checkpoint(&self, path: &Path) -> Result<()> {

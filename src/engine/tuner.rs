@@ -1,7 +1,7 @@
 //! A model being tuned by rewards: a pipeline that draws samples, the host's word on them, updates, and the file that the
 //! tuned model becomes. Every call returns when it is done; nothing of the host is called.
 
-use super::log::{Around, Log};
+use super::log::{Around, Log, Sums};
 use super::model::OpenModel;
 use super::pipeline::Pipeline;
 use super::tuning::TuneConfig;
@@ -233,13 +233,13 @@ impl Tuner {
 
     pub fn resume(&mut self, checkpoint: &Path) -> Result<()> {
         let file = SafeTensors::open(checkpoint)?;
+        // first of all, so that one that is refused leaves the tuner as it was
+        let sums = Sums::parse(file.metadata().get(METRICS)).map_err(|e| e.within(file.label()))?;
         self.tuning.resume(&file)?;
-        match &mut self.log {
-            Some(log) => {
-                log.resume(file.metadata().get(METRICS)).map_err(|e| e.within(file.label()))
-            }
-            None => Ok(()),
+        if let Some(log) = &mut self.log {
+            log.resume(sums);
         }
+        Ok(())
     }
 
     /// Writes the model with its averaged weights, adapters merged into those they belong to, in the types of the file.

@@ -1,10 +1,13 @@
 //! Replacing a file so that no crash, full disk or reader ever meets half of it: write beside it, sync, rename, sync
 //! the directory. Everything that may fail is done before the rename, so an error means that the old file is untouched.
-//! A link is followed: what it leads to is replaced. The new file has the mode of the old one.
+//! A link is followed: what it leads to is replaced. The new file has the mode of the old one, and at no moment a wider.
+//! A program that was killed leaves the file it wrote beside; the next to write there removes it. Who writes such a file
+//! holds a lock on it, which ends with the program, on whatever machine that ran: its number would say nothing.
 
+use super::plain_file;
 use crate::base::Result;
 use crate::{bail, fail};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufWriter, Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,10 +35,11 @@ pub fn replace_with(path: &Path, fill: impl FnOnce(&mut dyn Write) -> Result<()>
         Err(e) => return Err(io(e)),
     };
     let directory = Directory::of(path).map_err(io)?;
-    let (beside, file) = create_in(&directory.path).map_err(io)?;
+    remove_abandoned(&directory.path);
+    let (beside, file) = create_in(&directory.path, old.is_some()).map_err(io)?;
     let done = (|| {
         if let Some(mode) = old {
-            file.set_permissions(mode).map_err(io)?; // before there is anything to read
+            file.set_permissions(mode).map_err(io)?;
         }
         let mut out = BufWriter::new(&file);
         fill(&mut out).map_err(|e| e.within(&label))?;
@@ -63,19 +67,61 @@ fn followed(path: &Path) -> std::io::Result<PathBuf> {
     }
 }
 
-/// A new file in the same directory: a rename across file systems would not be atomic. Its name is short, for the
-/// file's own may be as long as names can be.
-fn create_in(directory: &Path) -> std::io::Result<(PathBuf, File)> {
+/// Name of a file that is being written, around the number of the program and a serial number.
+const BEFORE: &str = ".diffx-";
+const BEHIND: &str = ".tmp";
+
+/// A new file in the same directory, locked: a rename across file systems would not be atomic. Its name is short, for
+/// the file's own may be as long as names can be. What will be as open as another file is opened to nobody until then.
+fn create_in(directory: &Path, closed: bool) -> std::io::Result<(PathBuf, File)> {
     static SERIAL: AtomicU64 = AtomicU64::new(0); // names only; no result depends on it
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    if closed {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600);
+    }
+    #[cfg(not(unix))]
+    let _ = closed;
     loop {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let beside = directory.join(format!(".diffx-{}-{serial}.tmp", std::process::id()));
-        match OpenOptions::new().write(true).create_new(true).open(&beside) {
-            Ok(file) => return Ok((beside, file)),
+        let name = format!("{BEFORE}{}-{serial}{BEHIND}", std::process::id());
+        let beside = directory.join(name);
+        match options.open(&beside) {
+            // between the two somebody may take it for abandoned, hold it, and remove it
+            Ok(file) => match file.try_lock() {
+                Err(TryLockError::WouldBlock) => {}
+                // where there are no locks nobody removes it either
+                Ok(()) | Err(TryLockError::Error(_)) if beside.exists() => {
+                    return Ok((beside, file));
+                }
+                Ok(()) | Err(TryLockError::Error(_)) => {}
+            },
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
     }
+}
+
+/// Removes what programs that were killed have left in a directory. What cannot be looked at stays.
+fn remove_abandoned(directory: &Path) {
+    let Ok(files) = std::fs::read_dir(directory) else { return };
+    for path in files.filter_map(|f| f.ok()).filter(is_beside).map(|f| f.path()) {
+        let Ok((file, _)) = plain_file(&path) else { continue };
+        if file.try_lock().is_ok() {
+            let _ = std::fs::remove_file(&path);
+        }
+    }
+}
+
+/// Whether it has the name of a file that is being written, and is no link to another.
+fn is_beside(file: &std::fs::DirEntry) -> bool {
+    let name = file.file_name();
+    let inner = name.to_str().and_then(|n| n.strip_prefix(BEFORE)?.strip_suffix(BEHIND));
+    let digits = |t: &str| !t.is_empty() && t.bytes().all(|b| b.is_ascii_digit());
+    inner.and_then(|n| n.split_once('-')).is_some_and(|(a, b)| digits(a) && digits(b))
+        && file.file_type().is_ok_and(|t| t.is_file())
 }
 
 /// The directory of a file, open before anything in it changes.
@@ -144,6 +190,46 @@ mod tests {
         }
         let left: Vec<_> = std::fs::read_dir(&home).unwrap().collect();
         assert_eq!(left.len(), 3, "{left:?}");
+        std::fs::remove_dir_all(&home).unwrap();
+    }
+
+    /// The file being written is seen by nobody who may not see the one it replaces, also before its mode is set.
+    #[test]
+    fn what_replaces_a_private_file_is_private_from_its_first_moment() {
+        let home = std::env::temp_dir().join(format!("diffx-private-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let mode = |file: &File| file.metadata().unwrap().mode() & 0o777;
+        let (path, file) = create_in(&home, true).unwrap();
+        assert_eq!(mode(&file), 0o600);
+        let (other, usual) = create_in(&home, false).unwrap();
+        let plain = home.join("plain");
+        assert_eq!(mode(&usual), mode(&File::create(&plain).unwrap()), "that of any new file");
+        drop((file, usual));
+        [path, other, plain].iter().for_each(|p| std::fs::remove_file(p).unwrap());
+        std::fs::remove_dir(&home).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_program_left_goes_and_what_another_writes_stays() {
+        let home = std::env::temp_dir().join(format!("diffx-left-{}", std::process::id()));
+        std::fs::create_dir_all(&home).unwrap();
+        let put = |name: &str| std::fs::write(home.join(name), "left").unwrap();
+        // no such names of ours: too little, too much, no numbers
+        let others =
+            [".diffx-7.tmp", ".diffx-a-1.tmp", ".diffx-7-1", "diffx-7-1.tmp", ".diffx--.tmp"];
+        others.iter().for_each(|name| put(name));
+        symlink("diffx-7-1.tmp", home.join(".diffx-7-2.tmp")).unwrap();
+        put(".diffx-1-0.tmp"); // of a program whose number has another by now
+        put(".diffx-4294967295-3.tmp");
+        let (writing, file) = create_in(&home, false).unwrap();
+        replace(&home.join("new"), |out| out.write_all(b"new")).unwrap();
+        let is_there = |name: &str| home.join(name).symlink_metadata().is_ok();
+        assert!(!is_there(".diffx-1-0.tmp") && !is_there(".diffx-4294967295-3.tmp"));
+        assert!(others.iter().all(|name| is_there(name)) && is_there(".diffx-7-2.tmp"));
+        assert!(writing.exists(), "a file that is being written");
+        drop(file); // as the end of its program would
+        replace(&home.join("new"), |out| out.write_all(b"newer")).unwrap();
+        assert!(!writing.exists());
         std::fs::remove_dir_all(&home).unwrap();
     }
 }

@@ -6,6 +6,7 @@
 
 use super::safetensors::Entry;
 use crate::base::{Error, Result};
+use crate::mem::reserved;
 use crate::{bail, fail};
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use std::collections::BTreeMap;
@@ -23,6 +24,9 @@ const MAX_NAME: usize = 4096;
 /// Most entries of the metadata, and the longest: that of a manifest with its history.
 const MAX_METADATA: usize = 1 << 10;
 const MAX_VALUE: usize = 16 << 20;
+
+/// How an error begins that is one of the machine and none of the file.
+const NO_ROOM: &str = "no memory for a text of a header";
 
 /// Most dimensions of a tensor we list; the engine holds fewer.
 const MAX_DIMS: usize = 32;
@@ -62,12 +66,19 @@ pub(super) fn parse(text: &[u8], data_len: u64) -> Result<Header> {
     let Ok(text) = std::str::from_utf8(text) else {
         bail!(Format, "the header is not UTF-8");
     };
+    // a text with escapes is put together in a list of the parser's own, which doubles and cannot be refused: whether
+    // there is room for that, and for what is kept of it, is asked before
+    let longest = longest_put_together(text);
+    drop(reserved::<u8>(2 * longest + longest.min(MAX_VALUE), "the texts of a header")?);
     let mut reading = Reading::default();
     let mut json = serde_json::Deserializer::from_str(text);
     let read = json.deserialize_map(&mut reading).and_then(|()| json.end());
     let Reading { mut entries, metadata, fault } = reading;
     if let Err(e) = read {
-        let other = || fail!(Format, "the header is not the JSON of a safetensors file: {e}");
+        let other = || match e.to_string().starts_with(NO_ROOM) {
+            true => fail!(NoMemory, "{e}"),
+            false => fail!(Format, "the header is not the JSON of a safetensors file: {e}"),
+        };
         return Err(fault.unwrap_or_else(other));
     }
     entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
@@ -102,6 +113,29 @@ pub(super) fn parse(text: &[u8], data_len: u64) -> Result<Header> {
         bail!(Format, "the tensors cover {at} bytes, the file has {data_len} bytes of data");
     }
     Ok(Header { metadata: metadata.unwrap_or_default(), entries })
+}
+
+/// Most bytes of a text with escapes, once it is put together.
+fn longest_put_together(json: &str) -> usize {
+    let (mut longest, mut len, mut inside, mut escapes) = (0, 0, false, false);
+    let mut bytes = json.bytes();
+    while let Some(b) = bytes.next() {
+        match (inside, b) {
+            (false, b'"') => (inside, escapes, len) = (true, false, 0),
+            (false, _) => {}
+            (true, b'"') => inside = false,
+            (true, b'\\') => {
+                escapes = true; // what it stands for is no longer than what is left of it
+                bytes.next();
+                len += 1;
+            }
+            (true, _) => len += 1,
+        }
+        if escapes {
+            longest = longest.max(len);
+        }
+    }
+    longest
 }
 
 fn byte_count(dims: &[u64], bits: u64) -> Option<u64> {
@@ -236,7 +270,10 @@ impl<'de> Visitor<'de> for Metadata<'_> {
         while let Some(key) = map.next_key_seed(Text { most: MAX_NAME })? {
             let value = map.next_value_seed(Text { most: MAX_VALUE });
             let value = value.map_err(|e| {
-                let fault = fail!(Format, "metadata {key}: {e}");
+                let fault = match e.to_string().starts_with(NO_ROOM) {
+                    true => fail!(NoMemory, "metadata {key}: {e}"),
+                    false => fail!(Format, "metadata {key}: {e}"),
+                };
                 stop::<A::Error>(self.fault, fault)
             })?;
             if out.contains_key(&key) {
@@ -266,10 +303,15 @@ impl Visitor<'_> for Text {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<String, E> {
-        match text.len() <= self.most {
-            true => Ok(text.to_owned()),
-            false => Err(E::invalid_length(text.len(), &self)),
+        if text.len() > self.most {
+            return Err(E::invalid_length(text.len(), &self));
         }
+        let mut out = String::new();
+        if out.try_reserve_exact(text.len()).is_err() {
+            return Err(E::custom(NO_ROOM));
+        }
+        out.push_str(text);
+        Ok(out)
     }
 }
 

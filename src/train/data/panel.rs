@@ -3,6 +3,7 @@
 use super::{Series, Stamp};
 use crate::bail;
 use crate::base::Result;
+use crate::mem::reserved;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -120,14 +121,16 @@ impl Panel {
     }
 
     /// The first `n` rows column by column: each in the order of time.
-    pub fn by_column(&self, n: usize) -> Vec<f64> {
+    pub fn by_column(&self, n: usize) -> Result<Vec<f64>> {
         let c = self.channels();
         let rows = self.rows(0, n);
-        (0..c).flat_map(|k| rows.iter().skip(k).step_by(c).copied()).collect()
+        let mut out = reserved(rows.len(), "a series")?;
+        (0..c).for_each(|k| out.extend(rows.iter().skip(k).step_by(c)));
+        Ok(out)
     }
 
     /// ln(value / the one before), at the later date.
-    pub fn log_returns(self) -> Result<Self> {
+    pub fn log_returns(mut self) -> Result<Self> {
         let c = self.channels();
         if let Some(i) = self.values.iter().position(|v| *v <= 0.0) {
             let (column, date) = (self.columns.get(i % c), self.dates.get(i / c));
@@ -139,10 +142,13 @@ impl Panel {
                 date.map_or(String::new(), Stamp::to_string)
             );
         }
-        let later = self.values.iter().skip(c);
-        let values = self.values.iter().zip(later).map(|(a, b)| (b / a).ln()).collect();
-        let dates = self.dates.get(1..).unwrap_or_default().to_vec();
-        Ok(Self { dates, values, ..self })
+        let n = self.values.len().saturating_sub(c);
+        for i in 0..n {
+            self.values[i] = (self.values[i + c] / self.values[i]).ln(); // i + c is below the length
+        }
+        self.values.truncate(n);
+        self.dates.drain(..self.dates.len().min(1));
+        Ok(self)
     }
 }
 
@@ -164,7 +170,7 @@ mod tests {
         let dates: Vec<String> = p.dates.iter().map(Stamp::to_string).collect();
         assert_eq!(dates, ["2020-01-01", "2020-01-03"]);
         assert_eq!(p.values, [1.0, 10.0, 4.0, 30.0]);
-        assert_eq!(p.by_column(2), [1.0, 4.0, 10.0, 30.0]);
+        assert_eq!(p.by_column(2).unwrap(), [1.0, 4.0, 10.0, 30.0]);
         let r = p.log_returns().unwrap();
         assert_eq!(r.dates, [Stamp::date("2020-01-03").unwrap()]);
         assert_eq!(r.values, [4f64.ln(), 3f64.ln()]);

@@ -44,7 +44,7 @@ impl Reader for Csv {
                 true => None,
                 false => Some(held.tables(&panel, budget)?),
             },
-            series: panel.by_column(known),
+            series: panel.by_column(known)?,
             skipped: panel.skipped,
             about: about(source, &panel, &held.starts)?,
         })
