@@ -261,7 +261,7 @@ typedef struct dfx_progress {
 #define DFX_PROGRESS_INIT { (uint32_t)sizeof(dfx_progress), 0, 0, 0, 0 }
 
 /* Called by dfx_job_poll and dfx_job_wait. Return nonzero to cancel. May call dfx_job_cancel, dfx_job_preview
- * and dfx_job_release, nothing else of this job. */
+ * (also _at) and dfx_job_release, nothing else of this job. */
 typedef int32_t (DFX_CALL *dfx_progress_fn)(void *user, dfx_job *job, const dfx_progress *p) DFX_NOEXCEPT;
 
 typedef struct dfx_job_options {
@@ -318,6 +318,19 @@ DFX_API void       dfx_job_cancel(const dfx_job *j);
 
 /* Newest estimate of one batch of a component, decoded. DFX_E_STATE while there is none. [any-thread] */
 DFX_API dfx_status dfx_job_preview(const dfx_job *j, const char *name, dfx_tensor **out, dfx_error *err);
+
+typedef struct dfx_preview {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t first_sample;               /* row i is sample first_sample + i ...             */
+    uint64_t n_samples;                  /* ... for i below this; rows behind fill a batch up */
+    uint64_t step;                       /* rows run when it was taken, as in dfx_progress   */
+} dfx_preview;
+#define DFX_PREVIEW_INIT { (uint32_t)sizeof(dfx_preview), 0, 0, 0, 0 }
+
+/* The same, and what it shows, of one moment. [any-thread] */
+DFX_API dfx_status dfx_job_preview_at(const dfx_job *j, const char *name, dfx_preview *what, dfx_tensor **out,
+                                      dfx_error *err);
 
 /* Writes the job to a file, whole or not at all, so that dfx_job_resume goes on from here. [any-thread] */
 DFX_API dfx_status dfx_job_save(const dfx_job *j, const char *path, dfx_error *err);

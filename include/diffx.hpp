@@ -434,6 +434,13 @@ public:
         to(dfx_job_preview(p_, name, &t, to.place()));
         return tensor(t);
     }
+    /* The same, and which samples it shows. */
+    tensor preview(const char *name, dfx_preview &what, DIFFX_REPORT) const {
+        dfx_tensor *t = nullptr;
+        what = DFX_PREVIEW_INIT;
+        to(dfx_job_preview_at(p_, name, &what, &t, to.place()));
+        return tensor(t);
+    }
     bool save(const char *path, DIFFX_REPORT) const { return to(dfx_job_save(p_, path, to.place())); }
 
     /* By name; null is the first component. */

@@ -4,7 +4,9 @@
 mod model;
 
 use diffx::base::Status;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Paths, Pipeline, Setting};
+use diffx::engine::{
+    Engine, Job, JobOptions, OpenModel, Options, Paths, Pipeline, Preview, Setting,
+};
 use diffx::mem::Tensor;
 use diffx::sample::Scheme;
 use std::path::Path;
@@ -240,4 +242,31 @@ fn a_path_is_its_id_whatever_threads_ranges_and_what_is_kept() {
         });
         assert!(same, "{process} {scheme:?}: three of twenty times");
     }
+}
+
+/// A preview says whose it is: behind the last row of a batch its rows are the results of those samples.
+#[test]
+fn a_preview_says_which_samples_it_shows() {
+    const STEPS: u64 = 9;
+    let path = file("previews.safetensors");
+    let engine = Engine::new(Options { no_threads: true, ..Options::default() }).unwrap();
+    let pipeline = pipeline(&engine, &path, r#"{"sampler":"euler","steps":9,"batch":4}"#);
+    for (n, first, shown) in [(3, 0, 3), (4, 0, 4), (7, 4, 3), (10, 8, 2)] {
+        let asked = JobOptions { preview_every: 3, ..options(100, n) };
+        let job = Job::start(&pipeline, asked).unwrap();
+        assert_eq!(job.preview("x").err().map(|e| e.status), Some(Status::State));
+        assert!(job.wait(FOREVER));
+        let (preview, what) = job.preview("x").unwrap();
+        let step = (first as u64 / 4 + 1) * STEPS;
+        assert_eq!(what, Preview { first_sample: 100 + first as u64, n_samples: shown, step });
+        let (x, preview) = (job.result("x").unwrap(), preview.elements::<f32>().unwrap().to_vec());
+        let x: &[f32] = x.elements().unwrap();
+        let close = |a: &[f32], b: &[f32]| {
+            a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-4 * b.abs().max(1.0))
+        };
+        let rows = shown as usize * 6;
+        assert!(close(&preview[..rows], &x[first * 6..first * 6 + rows]), "{what:?}");
+        assert!(!close(&preview[..6], &x[(first + 1) * 6..]), "of others that is not so");
+    }
+    std::fs::remove_file(path).unwrap();
 }

@@ -154,6 +154,15 @@ dfx_status dfx_job_poll(dfx_job *j, dfx_progress *out, dfx_error *err);
 dfx_status dfx_job_wait(dfx_job *j, uint64_t timeout_ns, dfx_error *err);
 void       dfx_job_cancel(const dfx_job *j);
 dfx_status dfx_job_preview(const dfx_job *j, const char *name, dfx_tensor **out, dfx_error *err);
+typedef struct dfx_preview {
+    uint32_t struct_size;
+    uint32_t reserved;
+    uint64_t first_sample;
+    uint64_t n_samples;
+    uint64_t step;
+} dfx_preview;
+dfx_status dfx_job_preview_at(const dfx_job *j, const char *name, dfx_preview *what, dfx_tensor **out,
+                                      dfx_error *err);
 dfx_status dfx_job_save(const dfx_job *j, const char *path, dfx_error *err);
 dfx_status dfx_job_result(const dfx_job *j, const char *name, dfx_tensor **out, dfx_error *err);
 void       dfx_job_release(dfx_job *j);

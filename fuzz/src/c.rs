@@ -70,6 +70,15 @@ pub struct Progress {
 }
 
 #[repr(C)]
+pub struct Preview {
+    pub struct_size: u32,
+    pub reserved: u32,
+    pub first_sample: u64,
+    pub n_samples: u64,
+    pub step: u64,
+}
+
+#[repr(C)]
 pub struct JobOptions {
     pub struct_size: u32,
     pub flags: u32,
@@ -153,6 +162,7 @@ macro_rules! same_size {
 same_size! {
     EngineOptions EngineOptions;
     Progress CProgress;
+    Preview CPreview;
     JobOptions CJobOptions;
     SimulateOptions SimulateOptions;
     EvalOptions EvalOptions;
@@ -230,6 +240,7 @@ functions! {
     job dfx_job_wait(j: *mut c_void, ns: u64, err: *mut DfxError) -> i32;
     job dfx_job_cancel(j: *mut c_void);
     job dfx_job_preview(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
+    job dfx_job_preview_at(j: *mut c_void, name: Text, what: *mut Preview, out: Out, err: *mut DfxError) -> i32;
     job dfx_job_save(j: *mut c_void, path: Text, err: *mut DfxError) -> i32;
     job dfx_job_result(j: *mut c_void, name: Text, out: Out, err: *mut DfxError) -> i32;
     job dfx_job_release(j: *mut c_void);

@@ -4,7 +4,7 @@ use super::engine::User;
 use super::guard::{CError, guard, out, path, quiet, shield, text};
 use super::handle::{Handle, Object};
 use super::model::{self, CPipeline};
-use super::option::{self, CJobOptions, CProgress, ProgressFn, check_flags};
+use super::option::{self, CJobOptions, CPreview, CProgress, ProgressFn, check_flags};
 use super::tensor::{self, CTensor};
 use crate::base::Result;
 use crate::engine::{Engine, Job, JobOptions, Progress, State};
@@ -168,7 +168,32 @@ pub unsafe extern "C" fn dfx_job_preview(
     result: *mut *mut CTensor,
     err: *mut CError,
 ) -> i32 {
-    named(j, name, result, err, |job, name| job.preview(name).map(Arc::new))
+    named(j, name, result, err, |job, name| job.preview(name).map(|(t, _)| Arc::new(t)))
+}
+
+/// # Safety
+/// The contract of `diffx.h`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dfx_job_preview_at(
+    j: *const CJob,
+    name: *const c_char,
+    what: *mut CPreview,
+    result: *mut *mut CTensor,
+    err: *mut CError,
+) -> i32 {
+    named(j, name, result, err, |job, name| {
+        let (tensor, shows) = job.preview(name)?;
+        let shows = CPreview {
+            struct_size: size_of::<CPreview>() as u32,
+            reserved: 0,
+            first_sample: shows.first_sample,
+            n_samples: shows.n_samples,
+            step: shows.step,
+        };
+        // Safety: the contract of the header.
+        unsafe { option::write(what, &shows) }?;
+        Ok(Arc::new(tensor))
+    })
 }
 
 /// # Safety

@@ -118,6 +118,16 @@ pub struct CProgress {
     pub(super) elapsed_ns: u64,
 }
 
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CPreview {
+    pub(super) struct_size: u32,
+    pub(super) reserved: u32,
+    pub(super) first_sample: u64,
+    pub(super) n_samples: u64,
+    pub(super) step: u64,
+}
+
 pub type ProgressFn =
     unsafe extern "C-unwind" fn(*mut c_void, *mut super::job::CJob, *const CProgress) -> i32;
 
@@ -243,6 +253,7 @@ growing! {
     Allocator = "dfx_allocator";
     EngineOptions = "dfx_engine_options";
     CProgress = "dfx_progress";
+    CPreview = "dfx_preview";
     CJobOptions = "dfx_job_options";
     SimulateOptions = "dfx_simulate_options";
     EvalOptions = "dfx_eval_options";

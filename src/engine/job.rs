@@ -109,10 +109,19 @@ struct Shared {
     results: Vec<(String, Arc<Tensor>)>,
 }
 
-/// The newest preview of each component, and whether there is one.
+/// The newest preview of each component, and what it shows, once there is one.
 struct Shown {
     tensors: Vec<(String, Tensor)>,
-    any: bool,
+    what: Option<Preview>,
+}
+
+/// What a preview shows: row i is sample `first_sample + i` for i below `n_samples`; rows behind those fill a batch up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preview {
+    pub first_sample: u64,
+    pub n_samples: u64,
+    /// Rows run when it was taken, as in [`Progress`].
+    pub step: u64,
 }
 
 /// Rows and batch of a job with these options.
@@ -170,7 +179,7 @@ impl Job {
         let previews = replay.program.previews().iter();
         let previews =
             previews.map(|(n, b)| Ok((n.clone(), Tensor::new(b.desc, pipeline.engine.budget())?)));
-        let shown = Shown { tensors: previews.collect::<Result<_>>()?, any: false };
+        let shown = Shown { tensors: previews.collect::<Result<_>>()?, what: None };
         let n_steps = replay.progress().1 as u64;
         Ok(Arc::new(Self {
             pipeline: Arc::clone(pipeline),
@@ -292,16 +301,15 @@ impl Job {
         lock(&self.shared).results.clone()
     }
 
-    /// A copy of the newest preview of a component: one batch.
-    pub fn preview(&self, name: &str) -> Result<Tensor> {
+    /// A copy of the newest preview of a component, one batch, and what it shows.
+    pub fn preview(&self, name: &str) -> Result<(Tensor, Preview)> {
         let shown = lock(&self.shown);
-        match shown.tensors.iter().find(|(n, _)| n == name) {
-            Some((_, t)) if shown.any => {
-                Tensor::from_bytes(t.desc(), t.bytes(), self.pipeline.engine.budget())
-            }
-            Some(_) => bail!(State, "there is no preview yet"),
-            None => bail!(NotFound, "no preview of {name:?}: was the job started with previews?"),
-        }
+        let Some((_, t)) = shown.tensors.iter().find(|(n, _)| n == name) else {
+            bail!(NotFound, "no preview of {name:?}: was the job started with previews?");
+        };
+        let Some(what) = shown.what else { bail!(State, "there is no preview yet") };
+        let copy = Tensor::from_bytes(t.desc(), t.bytes(), self.pipeline.engine.budget())?;
+        Ok((copy, what))
     }
 
     /// Writes the job as it stands between two plans, so that [`Job::resume`] goes on with the same bits.
@@ -437,7 +445,8 @@ impl Job {
         for (c, (_, tensor)) in shown.tensors.iter_mut().enumerate() {
             replay.read_preview(c, tensor.bytes_mut())?;
         }
-        shown.any = true;
+        let (first_sample, n_samples) = replay.batch_samples();
+        shown.what = Some(Preview { first_sample, n_samples, step: replay.progress().0 as u64 });
         Ok(())
     }
 }

@@ -30,7 +30,7 @@ pub mod tuning;
 
 pub use eval::Evaluation;
 pub use hold::Hold;
-pub use job::{Job, JobOptions, Progress, State};
+pub use job::{Job, JobOptions, Preview, Progress, State};
 pub use manifest::Manifest;
 pub use model::OpenModel;
 pub use pipeline::Pipeline;

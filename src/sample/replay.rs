@@ -250,6 +250,13 @@ impl Replay {
         self.request.first_sample + (self.batch * self.program.batch) as u64
     }
 
+    /// First sample id of the batch under way, and how many of its rows are samples that were asked for.
+    pub fn batch_samples(&self) -> (u64, u64) {
+        let before = self.batch * self.program.batch;
+        let left = self.request.n_samples.saturating_sub(before);
+        (self.batch_first(), left.min(self.program.batch) as u64)
+    }
+
     /// Copies the state of component `c` as it stands between two rows.
     pub fn read_state(&self, c: usize, bytes: &mut [u8]) -> Result<()> {
         match self.program.state(c) {

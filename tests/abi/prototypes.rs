@@ -24,6 +24,7 @@ const NAMES: &[(&str, &str)] = &[
     ("Allocator", "dfx_allocator"),
     ("EngineOptions", "dfx_engine_options"),
     ("CProgress", "dfx_progress"),
+    ("CPreview", "dfx_preview"),
     ("CJobOptions", "dfx_job_options"),
     ("SimulateOptions", "dfx_simulate_options"),
     ("EvalOptions", "dfx_eval_options"),

@@ -125,6 +125,16 @@ class Progress(ctypes.Structure):
     ]
 
 
+class Preview(ctypes.Structure):
+    _fields_ = [
+        ("struct_size", c_uint32),
+        ("reserved", c_uint32),
+        ("first_sample", c_uint64),
+        ("n_samples", c_uint64),
+        ("step", c_uint64),
+    ]
+
+
 class JobOptions(ctypes.Structure):
     _fields_ = [
         ("struct_size", c_uint32),
@@ -244,6 +254,7 @@ STRUCTS: Dict[str, Type[ctypes.Structure]] = {
     "dfx_engine_options": EngineOptions,
     "dfx_progress": Progress,
     "dfx_job_options": JobOptions,
+    "dfx_preview": Preview,
     "dfx_simulate_options": SimulateOptions,
     "dfx_eval_options": EvalOptions,
     "dfx_score_options": ScoreOptions,
@@ -287,6 +298,7 @@ FUNCTIONS: Dict[str, Tuple[Any, List[Any]]] = {
     "dfx_job_wait": (c_int32, [_h, c_uint64, _err]),
     "dfx_job_cancel": (None, [_h]),
     "dfx_job_preview": (c_int32, [_h, c_char_p, _out, _err]),
+    "dfx_job_preview_at": (c_int32, [_h, c_char_p, POINTER(Preview), _out, _err]),
     "dfx_job_save": (c_int32, [_h, c_char_p, _err]),
     "dfx_job_result": (c_int32, [_h, c_char_p, _out, _err]),
     "dfx_job_release": (None, [_h]),

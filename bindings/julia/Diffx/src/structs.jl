@@ -40,6 +40,14 @@ struct CProgress
     elapsed_ns::UInt64
 end
 
+struct CPreview
+    struct_size::UInt32
+    reserved::UInt32
+    first_sample::UInt64
+    n_samples::UInt64
+    step::UInt64
+end
+
 struct CJobOptions
     struct_size::UInt32
     flags::UInt32
@@ -137,6 +145,7 @@ end
 
 const LAYOUT = (
     "dfx_error" => CError, "dfx_desc" => CDesc, "dfx_engine_options" => CEngineOptions, "dfx_progress" => CProgress,
+    "dfx_preview" => CPreview,
     "dfx_job_options" => CJobOptions, "dfx_simulate_options" => CSimulateOptions, "dfx_eval_options" => CEvalOptions,
     "dfx_score_options" => CScoreOptions, "dfx_training" => CTraining, "dfx_trainer_options" => CTrainerOptions,
     "dfx_rollout_options" => CRolloutOptions, "dfx_reward" => CReward,
