@@ -6,6 +6,9 @@ use diffx::base::philox::Stream;
 use diffx::base::special::normal::ndtr;
 use diffx::base::{DType, Desc, Result};
 use diffx::cpu::Cpu;
+use diffx::engine::recipe::Recipe;
+use diffx::engine::trainer::Trainer;
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, State};
 use diffx::exec::{Interrupt, SessionBuilder, WeightBinding};
 use diffx::graph::reference::evaluate;
 use diffx::graph::{Graph, NodeId, Op, Weight, WeightInit};
@@ -19,6 +22,7 @@ use diffx::train::{Dataset, Optimizer, Plan, Training};
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Data N(.7, .25).
 const MEAN: f64 = 0.7;
@@ -275,6 +279,91 @@ fn drifting_moves_a_generator_to_the_data() {
         println!("drifting, one step: KS {d:.4}");
         assert!(d < 0.03, "{config}: {d}");
     }
+}
+
+/// .4 N(-1, .25²) + .6 N(1, .25²): its distribution function.
+fn two_lobes(x: f64) -> f64 {
+    0.4 * ndtr((x + 1.0) / 0.25) + 0.6 * ndtr((x - 1.0) / 0.25)
+}
+
+/// Distance from the two lobes of what a recipe learns, sampled by its own sampler in so many steps.
+fn learned(recipe: Value, pipeline: Value, steps: &[u32]) -> Vec<f64> {
+    const N: usize = 8192;
+    let engine = Engine::new(Options { threads: 2, ..Options::default() }).unwrap();
+    let mut x = vec![0f32; N];
+    Stream { seed: 9, purpose: 64, step: 0, ordinal: 0 }.fill_normal_f32(0, &mut x);
+    let lobe = |(i, x): (usize, &f32)| 0.25 * x + if i % 5 < 2 { -1.0 } else { 1.0 };
+    let x: Vec<f32> = x.iter().enumerate().map(lobe).collect();
+    let budget = Budget::unlimited();
+    let table = |v: &[f32]| Arc::new(Tensor::from_f32(&[N, 1], v, &budget).unwrap());
+    let mut tables = vec![("x".into(), table(&x))];
+    if recipe["objective"]["id"] == "meanflow" {
+        tables.push(("r".into(), table(&[0.0; N])));
+    }
+    let mut all = json!({
+        "batch": 256, "rate": 0.003, "warmup": 50, "ema": 0.99, "seed": 3, "grid": "edm",
+        "model": {"id": "mlp", "config": {"dims": [1], "width": 48, "depth": 2}},
+    });
+    all.as_object_mut().unwrap().extend(recipe.as_object().unwrap().clone());
+    let recipe = Recipe::parse(&all.to_string()).unwrap();
+    let mut trainer = Trainer::with_tables(&engine, recipe, tables).unwrap();
+    while trainer.training().done() < trainer.training().steps() {
+        trainer.advance(&mut || Interrupt::Continue).unwrap();
+    }
+    let objective = all["objective"]["id"].as_str().unwrap();
+    let name = format!("diffx-flow-map-{}-{objective}.safetensors", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    trainer.save(&path).unwrap();
+    let model = OpenModel::open(&engine, path.to_str().unwrap(), "").unwrap();
+    std::fs::remove_file(path).unwrap();
+    let far = |n: &u32| {
+        let mut config = pipeline.clone();
+        config["steps"] = json!(n);
+        let pipeline = Pipeline::new(&model, &config.to_string()).unwrap();
+        let options = JobOptions { seed: 4, n_samples: 20_000, ..JobOptions::default() };
+        let job = Job::start(&pipeline, options).unwrap();
+        assert!(job.wait(Duration::from_secs(3600)));
+        assert_eq!(job.progress().state, State::Done, "{:?}", job.error());
+        let x = job.result("x").unwrap();
+        let mut x: Vec<f64> = x.elements::<f32>().unwrap().iter().map(|x| f64::from(*x)).collect();
+        x.sort_by(f64::total_cmp);
+        let n = x.len() as f64;
+        let gap = |(i, x): (usize, &f64)| (two_lobes(*x) - (i as f64 + 0.5) / n).abs();
+        x.iter().enumerate().map(gap).fold(0.0, f64::max)
+    };
+    let found: Vec<f64> = steps.iter().map(far).collect();
+    println!("learned by {objective} in {steps:?} steps: KS {found:.3?}");
+    found
+}
+
+/// Through the engine as a user has it, with a built-in network; a single step of a denoiser gives their mean alone.
+#[test]
+fn networks_learn_two_lobes_in_one_step() {
+    let consistency = json!({
+        "process": "ve", "objective": {"id": "consistency", "config": {"stage": 4}},
+        "sampler": "consistency", "steps": 2500,
+    });
+    let found = learned(consistency, json!({"sigma_max": 20.0}), &[1, 2]);
+    assert!(found.iter().all(|d| *d < 0.1), "{found:?}");
+    let mlp =
+        json!({"dims": [1], "width": 48, "depth": 2, "conds": {"r": 1}, "predicts": "velocity"});
+    let mean_flow = json!({
+        "process": "flow", "objective": {"id": "meanflow", "config": {"mean": 0.0, "std": 2.0, "equal": 0.5, "power": 0.0}},
+        "model": {"id": "mlp", "config": mlp}, "sampler": "flow_map", "steps": 2500,
+    });
+    // the slope of the average velocity between two narrow lobes is more than so small a network learns so soon
+    let found = learned(mean_flow, json!({}), &[1, 16]);
+    assert!(found[0] < 0.25 && found[1] < 0.08, "{found:?}");
+    let drifting = json!({
+        "process": "ve", "objective": {"id": "drifting", "config": {"widths": [0.3, 1.0]}},
+        "sampler": "euler", "steps": 2000,
+    });
+    let found = learned(drifting, json!({"sigma_max": 1.0}), &[1]);
+    assert!(found[0] < 0.1, "{found:?}");
+    let denoiser = json!({
+        "process": "ve", "objective": {"id": "dsm", "config": {}}, "sampler": "euler", "steps": 500,
+    });
+    assert!(learned(denoiser, json!({}), &[1])[0] > 0.3);
 }
 
 #[test]
