@@ -231,9 +231,9 @@ fn dependence(drawn: &[Vec<Vec<f64>>]) -> f64 {
 #[test]
 fn each_element_has_its_law_and_knows_no_other() {
     for (phase, sampler, steps) in [
-        (("cld", CLD), ("rk4", json!({})), 64),
+        (("cld", CLD), ("rk4", json!({})), 32),
         (("vsmd", VSMD), ("unipc", json!({})), 64),
-        (("vsmd", VSMD), ("churn", json!({"churn": 10.0})), 128),
+        (("vsmd", VSMD), ("churn", json!({"churn": 10.0})), 96),
     ] {
         let name = format!("{} with besq and ve by {} in {steps} steps", phase.0, sampler.0);
         let drawn = draw(phase, sampler, steps, [0, 1, 2]);

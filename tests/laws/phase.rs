@@ -72,12 +72,23 @@ impl Model for PhaseSpace {
         let sum = g.add(sum, i2);
         let vv = g.scaled(sum, self.unit);
         let vv = g.shifted(vv, self.start);
-        // c e^-y and kappa
+        // c e^-y with c = F^-1 (0, 1)
         let cx = g.scaled(l, -0.5 / self.k);
         let half = g.scaled(l, 0.5);
         let cv = g.shifted(half, 1.0);
-        let kappa = g.scaled(s2, 0.5 * self.unit);
-        let (x, v) = (column(g, io.x[0], 0), column(g, io.x[0], 1));
+        let (zx, zv) = (column(g, io.x[0], 0), column(g, io.x[0], 1));
+        // F^-1 z
+        let grow = g.unary(Op::Sqrt, e);
+        let less = g.neg(half);
+        let less = g.shifted(less, 1.0);
+        let ky = g.scaled(half, self.k);
+        let inverse = |g: &mut Graph, a: NodeId, b: NodeId| {
+            let (p, q) = (g.mul(a, zx), g.mul(b, zv));
+            let sum = g.add(p, q);
+            g.mul(grow, sum)
+        };
+        let x = inverse(g, less, cx);
+        let v = inverse(g, ky, cv);
         let LogNormalMixture { mean, sd } = LogNormalMixture::GOLDEN;
         let mut parts = Vec::new();
         for i in 0..2 {
@@ -108,9 +119,18 @@ impl Model for PhaseSpace {
         let move_ = g.sub(parts[0].1, parts[1].1);
         let part = g.mul(share, move_);
         let score = g.add(parts[1].1, part);
-        let pull = g.mul(kappa, score);
-        let (px, pv) = (g.mul(pull, cx), g.mul(pull, cv));
-        let (dx, dv) = (g.add(x, px), g.add(v, pv));
+        let score = g.mul(grow, score);
+        // D = (x - g v/k, v + g (k x + 2 v) + g h s_v), h = unit/2
+        let turn = g.div(s2, e);
+        let over = g.scaled(zv, -1.0 / self.k);
+        let over = g.mul(turn, over);
+        let dx = g.add(zx, over);
+        let (pull, twice) = (g.scaled(zx, self.k), g.scaled(zv, 2.0));
+        let kick = g.scaled(score, 0.5 * self.unit);
+        let sum = g.add(pull, twice);
+        let sum = g.add(sum, kick);
+        let sum = g.mul(turn, sum);
+        let dv = g.add(zv, sum);
         io.out[0] = g.emit(Op::Concat, &[dx, dv], Attrs::NONE.with_int(AttrKey::Axis, 1));
         Ok(())
     }

@@ -2,13 +2,14 @@
 //! velocity alone (specs processes 4). One component holds both: its samples are `[2, ...]`, position first.
 //!
 //! `dz = A z dt + (0, √q dW)` with `A = mu [[0, 1], [-k², -2k]]`, both of whose eigenvalues are -mu k. With y = mu k t the
-//! flow is `F = e^-y [[1 + y, y/k], [-k y, 1 - y]]`, and in w = F^-1 z the start stays where it is: w = w0 + noise of a
-//! covariance C(t), every increment of which is rank one along c = F^-1 (0, 1) = e^y (-y/k, 1 + y). As everywhere here a
-//! level stands for the time, sigma² = e^2y - 1, and D is what makes the probability flow `dw/dsigma = (w - D)/sigma`:
+//! flow is `F = e^-y [[1 + y, y/k], [-k y, 1 - y]]`. The coordinate is z itself. As everywhere here a level stands for the
+//! time, sigma² = e^2y - 1, and D is what makes the probability flow `dw/dsigma = (w - D)/sigma`: with
+//! g = sigma²/(1 + sigma²) and h = q/(2 mu k), s_v the score in v,
 //!
-//! `D = w + kappa c (c . score) e^-2y, kappa = q sigma²/(2 mu k)`, linear in the score, so D = E[target | w] with the
-//! conditional score `-C^-1 (w - w0)` in the target. The velocity starts with variance `start` that belongs to the noise,
-//! and not to the data (hybrid score matching): data has velocity 0.
+//! `D = (x - g v/k, v + g (k x + 2 v) + g h s_v)`, linear in the score, so D = E[target | w] with the conditional score
+//! `-xi_v/L_vv` in the target. The velocity starts with variance `start` that belongs to the noise, and not to the data
+//! (hybrid score matching): data has velocity 0. F^-1 z would leave the start where it is, and is so ill-conditioned that
+//! no network can tell position from velocity in it.
 //!
 //! Moments are formed in f64, whatever the graph's type: the variance of x at small times is a third-order remainder.
 
@@ -62,7 +63,7 @@ impl<T: Damped> Factory for OnPhaseSpace<T> {
 }
 
 impl<T: Damped> Process for OnPhaseSpace<T> {
-    /// The score of w is known along c only, and a step between two levels has no scalar variance.
+    /// The score is known in v only, and a step between two levels has no scalar variance.
     const FUNCTIONS: Functions =
         Functions::CONTINUOUS.without(Function::ToScore).without(Function::Ancestral);
     const CLOCK: bool = true;
@@ -95,66 +96,80 @@ impl<T: Damped> Process for OnPhaseSpace<T> {
         join([frame.enter(x), frame.shrink(v)])
     }
 
-    /// F w
-    fn decode<'b>(&self, cx: &Cx<'b>, w: Node<'b>, sigma: Node<'b>) -> Node<'b> {
-        let p = self.0.critical();
+    fn decode<'b>(&self, cx: &Cx<'b>, w: Node<'b>, _: Node<'b>) -> Node<'b> {
+        let frame = self.0.critical().frame;
         let [x, v] = halves(cx, w);
-        let y = sigma.square().log1p() * 0.5;
-        let decay = (sigma.square() + 1.0).rsqrt();
-        let position = decay * (x * (y + 1.0) + v * y * (1.0 / p.k));
-        let velocity = decay * (v * (1.0 - y) - x * y * p.k);
-        join([p.frame.leave(position), p.frame.stretch(velocity)])
+        join([frame.leave(x), frame.stretch(v)])
     }
 
     fn perturb<'b>(&self, cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'b>; 2] {
-        let at = Moments::new(self.0.critical(), sigma);
+        let p = self.0.critical();
+        let at = Moments::new(p, sigma);
+        let factor = at.factor();
         let xi = halves(cx, cx.normal_like(w0));
-        let w = w0 + join(at.factor().spread(cx, xi));
-        let along = at.along();
-        let pull = narrow(cx, along[0]) * xi[0] + narrow(cx, along[1]) * xi[1];
-        let back = join(at.kick.map(|c| narrow(cx, c * at.kappa) * pull));
-        [w, w - back]
+        let [x0, v0] = at.carry(cx, halves(cx, w0));
+        let [dx, dv] = factor.spread(cx, xi);
+        let (x, v) = (x0 + dx, v0 + dv);
+        let turn = narrow(cx, at.turn);
+        let kick = narrow(cx, at.turn * at.kick / factor.vv);
+        let target = [x - turn * v * (1.0 / p.k), v + turn * (x * p.k + v * 2.0) - kick * xi[1]];
+        [join([x, v]), join(target)]
     }
 
-    /// (mean of the position, 0) and the noise of the level.
+    /// (mean of the position, 0) carried to the level, and its noise.
     fn prior<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Node<'b> {
         let at = Moments::new(self.0.critical(), sigma);
-        let xi = halves(cx, cx.normal());
-        let [x, v] = at.factor().spread(cx, xi);
-        join([x + position(&cx.stats).0, v])
+        let [x, v] = at.factor().spread(cx, halves(cx, cx.normal()));
+        let mean = position(&cx.stats).0;
+        join([x + narrow(cx, at.flow[0][0] * mean), v + narrow(cx, at.flow[1][0] * mean)])
     }
 
-    /// The best multiple of each half of w by itself for D of a normal law, and what it leaves over:
-    /// `c_skip = 1 - kappa c²/S, c_out = kappa |c| √(c C^-1 c - c²/S), c_in = 1/√S`, S the variance of w.
+    /// The best multiple of each half of w by itself for its half of the target, and what it leaves over, by the second
+    /// moments of target and state: `c_skip = E[T w]/S, c_out² = E[T²] - E[T w]²/S, c_in = 1/√S`.
     fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        let at = Moments::new(self.0.critical(), sigma);
-        let [p, r] = at.along();
-        let full = p.square() + r.square();
-        let total = [at.xx + position(&cx.stats).1, at.vv];
-        let each = |part: &dyn Fn(Node<'b>, Node<'b>) -> Node<'b>| {
-            join([0, 1].map(|i| narrow(cx, part(at.kick[i], total[i]))))
-        };
-        let square = |c: Node<'b>, s: Node<'b>| {
-            (at.kappa * c).square() * (full - c.square() / s).max(1e-300)
-        };
+        let p = self.0.critical();
+        let at = Moments::new(p, sigma);
+        let data = position(&cx.stats).1;
+        let [[xx, _], [vx, _]] = at.flow;
+        let total = [at.xx + xx.square() * data, at.vv + vx.square() * data];
+        let cross = at.xv + xx * vx * data;
+        let (turn, slow) = (at.turn * (1.0 / p.k), at.turn * p.k);
+        // x - turn v
+        let first = total[0] - turn * cross;
+        let left = turn.square() * (total[1] - cross.square() / total[0]);
+        // grow v + slow x - kick xi_v / L_vv, and E[xi_v v] = L_vv
+        let (grow, kick) = (at.turn * 2.0 + 1.0, at.turn * at.kick);
+        let second = grow * total[1] + slow * cross - kick;
+        let square = grow.square() * total[1]
+            + slow.square() * total[0]
+            + (kick / at.factor().vv).square()
+            + grow * slow * cross * 2.0
+            - grow * kick * 2.0;
+        let right = square - second.square() / total[1];
+        let each = |parts: [Node<'b>; 2]| join(parts.map(|part| narrow(cx, part)));
+        let [s, r] = total;
         Precond {
-            skip: each(&|c, s| 1.0 - at.kappa * c.square() / s),
-            out: each(&|c, s| square(c, s).sqrt()),
-            input: each(&|_, s| s.rsqrt()),
+            skip: each([first / s, second / r]),
+            out: each([left, right].map(|part| part.max(1e-300).sqrt())),
+            input: each(total.map(Node::rsqrt)),
             noise: sigma.max(crate::gaussian::TINY).log() * 0.25,
-            weight: each(&|c, s| square(c, s).max(s * LEAST).recip()),
+            weight: each([left.max(s * LEAST).recip(), right.max(r * LEAST).recip()]),
         }
     }
 
-    /// Increments of the noise are independent, and the first holds the velocity's own.
+    /// The flow and the noise of the time between the levels; the velocity's own start is in the state already.
     fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {
-        let p = self.0.critical();
-        let (from, to) = (Moments::new(p, s), Moments::new(p, s_hat));
-        let factor = Factor::of(to.xx - from.xx, to.xv - from.xv, to.vv - from.vv);
-        w + join(factor.spread(cx, halves(cx, cx.normal_like(w))))
+        let p = Critical { start: 0.0, ..self.0.critical() };
+        let (s, s_hat) = (s.cast(abi::F64), s_hat.cast(abi::F64));
+        // e^2y of the time between, less 1
+        let between = (s_hat - s) * (s_hat + s) / (s.square() + 1.0);
+        let at = Moments::of(p, between);
+        let [x, v] = at.carry(cx, halves(cx, w));
+        let [dx, dv] = at.factor().spread(cx, halves(cx, cx.normal_like(w)));
+        join([x + dx, v + dv])
     }
 
-    /// log N(w; w0, C): of the position in its half, of the velocity given it in the other.
+    /// log N(w; F w0, S): of the position in its half, of the velocity given it in the other.
     fn log_transition<'b>(
         &self,
         cx: &Cx<'b>,
@@ -162,10 +177,12 @@ impl<T: Damped> Process for OnPhaseSpace<T> {
         w0: Node<'b>,
         sigma: Node<'b>,
     ) -> Node<'b> {
-        let factor = Moments::new(self.0.critical(), sigma).factor();
-        let [x, v] = halves(cx, w - w0);
-        let first = x / narrow(cx, factor.xx);
-        let second = (v - narrow(cx, factor.vx) * first) / narrow(cx, factor.vv);
+        let at = Moments::new(self.0.critical(), sigma);
+        let factor = at.factor();
+        let [x, v] = halves(cx, w);
+        let [x0, v0] = at.carry(cx, halves(cx, w0));
+        let first = (x - x0) / narrow(cx, factor.xx);
+        let second = (v - v0 - narrow(cx, factor.vx) * first) / narrow(cx, factor.vv);
         let log =
             |xi: Node<'b>, sd: Node<'b>| xi.square() * -0.5 - narrow(cx, sd.log()) - HALF_LOG_TAU;
         join([log(first, factor.xx), log(second, factor.vv)])
@@ -202,33 +219,45 @@ fn narrow<'b>(cx: &Cx<'b>, x: Node<'b>) -> Node<'b> {
     x.cast(cx.b.float_type())
 }
 
-/// Moments of the noise at a level, in f64, shaped like the level.
+/// Flow and covariance of the noise at a level, in f64, shaped like the level.
 struct Moments<'b> {
+    /// F
+    flow: [[Node<'b>; 2]; 2],
     xx: Node<'b>,
     xv: Node<'b>,
     vv: Node<'b>,
-    /// c e^-y
-    kick: [Node<'b>; 2],
-    kappa: Node<'b>,
+    /// g
+    turn: Node<'b>,
+    /// h
+    kick: f64,
 }
 
 impl<'b> Moments<'b> {
     fn new(p: Critical, sigma: Node<'b>) -> Self {
-        let mut dims = sigma.shape().to_vec();
+        Self::of(p, sigma.cast(abi::F64).square())
+    }
+
+    /// At the level of this square.
+    fn of(p: Critical, square: Node<'b>) -> Self {
+        let mut dims = square.shape().to_vec();
         dims.resize(dims.len().max(2), 1);
-        let square = sigma.cast(abi::F64).reshape(&dims).square();
-        let log = square.log1p();
-        // integrals of y^n e^2y from 0, by those of s^n e^s with s = 2y
-        let [j1, j2] = [1, 2].map(|n| incomplete(square, log, n));
-        let (i1, i2) = (j1 * 0.25, j2 * 0.125);
+        let square = square.reshape(&dims);
+        let y = square.log1p() * 0.5;
+        let fade = (square + 1.0).recip(); // e^-2y
+        let decay = fade.sqrt();
+        let flow =
+            [[decay * (y + 1.0), decay * y * (1.0 / p.k)], [decay * y * -p.k, decay * (1.0 - y)]];
+        let turn = square * fade;
+        // integrals over s up to y of e^-2s (s/k, 1 - s) times itself, times the noise per s
         let unit = p.q / (p.mu * p.k);
-        let y = log * 0.5;
+        let [a, b] = [flow[0][1], flow[1][1]]; // where the velocity's own start goes
         Self {
-            xx: i2 * (unit / (p.k * p.k)),
-            xv: (i1 + i2) * (-unit / p.k),
-            vv: (square * 0.5 + i1 * 2.0 + i2) * unit + p.start,
-            kick: [y * (-1.0 / p.k), y + 1.0],
-            kappa: square * (0.5 * unit),
+            xx: remainder(y, fade) * (unit / (p.k * p.k)) + a.square() * p.start,
+            xv: fade * y.square() * (0.5 * unit / p.k) + a * b * p.start,
+            vv: (turn * 0.25 + fade * y * (1.0 - y) * 0.5) * unit + b.square() * p.start,
+            flow,
+            turn,
+            kick: 0.5 * unit,
         }
     }
 
@@ -236,11 +265,9 @@ impl<'b> Moments<'b> {
         Factor::of(self.xx, self.xv, self.vv)
     }
 
-    /// L^-1 c e^-y with C = L L': the score along c is minus its product with the draws.
-    fn along(&self) -> [Node<'b>; 2] {
-        let f = self.factor();
-        let first = self.kick[0] / f.xx;
-        [first, (self.kick[1] - f.vx * first) / f.vv]
+    /// F z
+    fn carry(&self, cx: &Cx<'b>, [x, v]: [Node<'b>; 2]) -> [Node<'b>; 2] {
+        self.flow.map(|[a, b]| narrow(cx, a) * x + narrow(cx, b) * v)
     }
 }
 
@@ -266,22 +293,16 @@ impl<'b> Factor<'b> {
     }
 }
 
-/// The integral of s^n e^s from 0 to `log`, n = 1 or 2, where e^log - 1 = `square`: in closed form, and below 1, where
-/// that cancels, by its series.
-fn incomplete<'b>(square: Node<'b>, log: Node<'b>, n: u32) -> Node<'b> {
-    let grown = square + 1.0;
-    let closed = match n {
-        1 => (log - 1.0) * grown + 1.0,
-        _ => ((log - 2.0) * log + 2.0) * grown - 2.0,
-    };
+/// The integral of s² e^-2s up to y, (1 - e^-2y (1 + 2y + 2y²))/4, where e^-2y = `fade`; below 2y = 1, where that cancels,
+/// by its series, in which nothing does: e^-2y y³ (1/3 + 2y/(3 4) + (2y)²/(3 4 5) + ..).
+fn remainder<'b>(y: Node<'b>, fade: Node<'b>) -> Node<'b> {
+    let closed = (1.0 - fade * (y * (y + 1.0) * 2.0 + 1.0)) * 0.25;
     const TERMS: u32 = 18;
-    let factorial = |m: u32| (1..=m).map(f64::from).product::<f64>();
-    let term = |m: u32| 1.0 / (factorial(m) * f64::from(m + n + 1));
-    let s = log.min(1.0);
-    let mut sum = s * term(TERMS) + term(TERMS - 1);
-    for m in (0..TERMS - 1).rev() {
-        sum = sum * s + term(m);
+    let s = y.min(0.5);
+    let mut sum = s * 0.0 + 1.0;
+    for m in (0..TERMS).rev() {
+        sum = sum * s * (2.0 / f64::from(m + 4)) + 1.0;
     }
-    let lead = if n == 1 { s.square() } else { s.square() * s };
-    log.less(1.0).choose(lead * sum, closed)
+    let series = fade * s.square() * s * sum * (1.0 / 3.0);
+    y.less(0.5).choose(series, closed)
 }
