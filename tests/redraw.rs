@@ -2,7 +2,6 @@
 //! on the sample alone, whatever the batch, and wherever the run was saved on the way.
 
 #[path = "support/tiny.rs"]
-#[allow(dead_code)]
 mod tiny;
 
 use diffx::base::Result;
