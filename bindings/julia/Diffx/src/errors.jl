@@ -38,7 +38,7 @@ end
 
 # `@ok dfx_f(x::T, ...)` calls a function that returns a status and takes a dfx_error last.
 macro ok(call)
-    push!(call.args, :(err::Ptr{UInt8}))
+    call = Expr(:call, call.args..., :(err::Ptr{UInt8}))
     invocation = Expr(:macrocall, Symbol("@dfx"), __source__, :($call::Status))
     return esc(quote
         let err = Diffx.blank_error(), status = $invocation

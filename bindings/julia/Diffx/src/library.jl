@@ -29,6 +29,7 @@ const LIB = Addresses()
 
 # `@dfx dfx_f(x::T, ...)::R` calls a function of the table; arguments are kept from the collector while it runs.
 macro dfx(signature)
+    signature = deepcopy(signature)         # an expression may be expanded more than once
     call = signature.args[1]
     call.args[1] = Expr(:$, Expr(:., GlobalRef(@__MODULE__, :LIB), QuoteNode(call.args[1])))
     return esc(Expr(:macrocall, Symbol("@ccall"), __source__, signature))

@@ -23,6 +23,10 @@ end
     @test x == sample(p; n = 8)
     err = try sample(p; n = 10_000, progress = _ -> false) catch e e end
     @test err isa DiffxError && err.status == Diffx.E_CANCELLED
+    j = start(p; n = 10_000)
+    @test_throws ErrorException wait(j; progress = _ -> error("enough"))   # the job goes with it
+    err = try wait(j) catch e e end
+    @test err isa DiffxError && err.status == Diffx.E_CANCELLED
 end
 
 @testset "jobs" begin
