@@ -169,6 +169,8 @@ fn wrong_strength_and_untilted_start_are_other_laws() {
         ("SDE", at(json!({}), sde(), far)),
         ("SDE, untilted", at(json!({"start": 1}), sde(), far)),
         ("ODE", at(json!({}), ode(), far)),
+        // the h of the process itself is right at any stochasticity (fact 1)
+        ("half the noise", at(json!({}), json!({"id": "ddim", "config": {"eta": 0.5}}), far)),
     ] {
         let (mean, var) = moments(&got.x);
         println!("{name}: mean {mean:.4} of {exact:.4}, variance {var:.4} of .1495");
@@ -451,6 +453,106 @@ impl Model for Correlated {
         io.out[0] = g.add(parts[0], parts[1]);
         Ok(())
     }
+}
+
+/// The logit of class 1 of two equally likely classes, N(1, 1) and N(-1, 1), at its input, which a guidance scales to the
+/// root mean square of the noisy state: `2 w/(1 + sigma^2)`.
+struct Odds;
+
+impl Model for Odds {
+    fn info(&self) -> Result<ModelInfo> {
+        let info = Halves.info()?;
+        Ok(ModelInfo { predicts: Predicts::Value, ..info })
+    }
+
+    fn build(&self, b: &mut Build<'_>, io: &mut ModelIo) -> Result<()> {
+        let g = &mut b.graph;
+        let rows = g.desc(io.x[0]).dims()[0];
+        let log = g.scaled(io.sigma[0], 8.0);
+        let square = g.exp(log);
+        let u = g.emit(Op::Reshape, &[square], Attrs::NONE.with_dims(AttrKey::Shape, &[rows, 1]));
+        // the input is w / sqrt(u + 2)
+        let (size, one) = (g.shifted(u, 2.0), g.shifted(u, 1.0));
+        let size = g.unary(Op::Sqrt, size);
+        let w = g.mul(io.x[0], size);
+        let twice = g.scaled(w, 2.0);
+        io.out[0] = g.div(twice, one);
+        Ok(())
+    }
+}
+
+/// D of both classes together: `(w + u tanh(w/(1 + u)))/(1 + u)`.
+struct Halves;
+
+impl Model for Halves {
+    fn info(&self) -> Result<ModelInfo> {
+        let mut info = Correlated.info()?;
+        info.components[0].dims = vec![1];
+        Ok(info)
+    }
+
+    fn build(&self, b: &mut Build<'_>, io: &mut ModelIo) -> Result<()> {
+        let g = &mut b.graph;
+        let rows = g.desc(io.x[0]).dims()[0];
+        let log = g.scaled(io.sigma[0], 8.0);
+        let square = g.exp(log);
+        let u = g.emit(Op::Reshape, &[square], Attrs::NONE.with_dims(AttrKey::Shape, &[rows, 1]));
+        let one = g.shifted(u, 1.0);
+        let far = g.div(io.x[0], one);
+        let side = g.unary(Op::Tanh, far);
+        let pull = g.mul(u, side);
+        let sum = g.add(io.x[0], pull);
+        io.out[0] = g.div(sum, one);
+        Ok(())
+    }
+}
+
+/// A classifier at strength 1 leaves the class, N(1, 1); at 3 more than that.
+#[test]
+fn a_classifier() {
+    let law = |strength: f64, class: u32| {
+        let mut registry = Registry::new(Box::new(|_, _| {}));
+        let plugins =
+            [diffx_samplers::plugin(), diffx_processes::plugin(), diffx_guidance::plugin()];
+        for plugin in plugins {
+            // Safety: a static of a crate linked into this test.
+            unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
+        }
+        let config = json!({"strength": strength, "class": class});
+        let slot =
+            |slot: &str, model: Arc<dyn Model>| Network { slot: slot.into(), model, lora: None };
+        let parts = Parts {
+            components: Halves.info().unwrap().components,
+            processes: vec![registry.process("ve", &Value::Null).unwrap()],
+            stats: vec![Stats { x_mean: 0.0, x_var: 2.0, w_mean: 0.0, w_var: 2.0 }],
+            conds: vec![],
+            networks: vec![slot("base", Arc::new(Halves)), slot("classifier", Arc::new(Odds))],
+            guidances: vec![registry.guidance("classifier", &config).unwrap()],
+            float: DType::F64,
+            weight_dtype: DType::F64,
+        };
+        let sampler = registry.sampler("heun", &Value::Null).unwrap();
+        let levels = (0..=60).map(|k| 100.0 * 1e-5f64.powf(f64::from(k) / 60.0)).collect();
+        let rows = Arc::new(Rows::new(&*sampler, &parts, &[levels]).unwrap());
+        let mut session = SessionBuilder::new(Arc::new(Cpu::new(2)));
+        let none = &mut |_: &[diffx::graph::Weight]| Ok(vec![]);
+        let n = 8192;
+        let program = Program::new(&parts, &*sampler, &rows, n, false, &mut session, none).unwrap();
+        let mut run = Replay::new(program, session.allocate(&Budget::unlimited()).unwrap());
+        let request =
+            Request { seed: 2, first_sample: 0, n_samples: n, preview_every: 0, conds: vec![] };
+        run.begin(&rows, request, &[], &Budget::unlimited()).unwrap();
+        run.finish().unwrap();
+        run.take_results().remove(0).1.elements::<f64>().unwrap().to_vec()
+    };
+    // D of a class is that of a normal law: the ODE from N(0, 100²) brings it back but for 1 in 10^4
+    for (class, mean) in [(1, 1.0), (0, -1.0)] {
+        let ks = distance(&law(1.0, class), |x| ndtr(x - mean));
+        println!("class {class}: KS {ks:.4}");
+        assert!(ks < 0.025);
+    }
+    let more = moments(&law(3.0, 1)).0;
+    assert!(more > 1.3, "{more}");
 }
 
 /// B3: the free number of a pair whose other is put back at every level sees it only through D; going through each

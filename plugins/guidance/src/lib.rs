@@ -2,6 +2,7 @@
 
 mod auto;
 mod cfg;
+mod classifier;
 mod doob;
 mod dps;
 mod fista;
@@ -17,7 +18,8 @@ diffx_plugin::diffx_plugin! {
     id: "org.diffx.guidance",
     license: "MIT OR Apache-2.0",
     guidances: [
-        auto::Auto, cfg::Cfg, doob::Doob, dps::Dps, fista::Fista, project::Project, reject::Reject,
+        auto::Auto, cfg::Cfg, classifier::Classifier, doob::Doob, dps::Dps, fista::Fista,
+        project::Project, reject::Reject,
         replace::Replace, steer::Steer,
     ],
 }

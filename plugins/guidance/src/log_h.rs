@@ -102,14 +102,48 @@ fn normal<'b>(
     Ok(LogH { value, slope: slopes })
 }
 
-/// The network of the slot sees `w / sqrt(sigma^2 + unit^2)`, `ln(sigma)/4` and the conditions of the evaluation. The unit
-/// is the root mean square of w: h of a rarer event may be learned from other data than the model, and says it then.
+/// A network of its own gives the logit of h.
 fn network<'b>(
     b: Builder<'b>,
     slot: &str,
     unit: Option<f64>,
     e: &WrapEval<'b>,
 ) -> Result<LogH<'b>> {
+    let out = asked(b, slot, unit, e)?;
+    let rows = e.x.first().map_or(0, |x| x.shape().first().copied().unwrap_or(0));
+    if !out.is_error() && out.shape().iter().product::<i64>() != rows {
+        return Err(Error::invalid(format!(
+            "network {slot}: gives more than one number per sample, want the logit of h"
+        )));
+    }
+    let value = -((-out.reshape(&[rows])).softplus());
+    Ok(LogH { value, slope: slopes(b, value, e) })
+}
+
+/// The gradient of a number of each row by each continuous component.
+pub(crate) fn slopes<'b>(
+    b: Builder<'b>,
+    value: Node<'b>,
+    e: &WrapEval<'b>,
+) -> Vec<Option<Node<'b>>> {
+    let by = continuous(b);
+    let x: Vec<Node<'b>> = by.iter().map(|c| e.x[*c]).collect();
+    let mut out = vec![None; e.x.len()];
+    for (c, s) in by.iter().zip(slope(b, value, &x)) {
+        out[*c] = Some(s);
+    }
+    out
+}
+
+/// What the network of the slot says. It sees `w / sqrt(sigma^2 + unit^2)`, `ln(sigma)/4` and the conditions of the
+/// evaluation. The unit is the root mean square of w: h of a rarer event may be learned from other data than the model,
+/// and says it then.
+pub(crate) fn asked<'b>(
+    b: Builder<'b>,
+    slot: &str,
+    unit: Option<f64>,
+    e: &WrapEval<'b>,
+) -> Result<Node<'b>> {
     let (mut given, mut noise) = (Vec::new(), Vec::new());
     for (c, x) in e.x.iter().enumerate() {
         if b.component(c).is_some_and(|v| v.discrete) {
@@ -127,22 +161,5 @@ fn network<'b>(
         None => (0..b.conds()).map(|i| b.cond(i).0).collect(),
     };
     let out = b.network(slot, &given, &noise, &cond, 1);
-    let rows = e.x.first().map_or(0, |x| x.shape().first().copied().unwrap_or(0));
-    let logit = match out.first() {
-        Some(out) if out.shape().iter().product::<i64>() == rows => out.reshape(&[rows]),
-        Some(out) if out.is_error() => b.error_node(),
-        _ => {
-            return Err(Error::invalid(format!(
-                "network {slot}: gives more than one number per sample, want the logit of h"
-            )));
-        }
-    };
-    let value = -((-logit).softplus());
-    let by = continuous(b);
-    let x: Vec<Node<'b>> = by.iter().map(|c| e.x[*c]).collect();
-    let mut slopes = vec![None; e.x.len()];
-    for (c, s) in by.iter().zip(slope(b, value, &x)) {
-        slopes[*c] = Some(s);
-    }
-    Ok(LogH { value, slope: slopes })
+    Ok(out.first().copied().unwrap_or_else(|| b.error_node()))
 }
