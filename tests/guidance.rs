@@ -271,7 +271,7 @@ fn events_of_several_numbers() {
     println!("two at once: {draws:.3} draws");
     assert!(share(&got.inside) == 1.0);
     for x in got.x.chunks(16) {
-        assert!(x.iter().cloned().fold(f64::MIN, f64::max) >= 3.0 && x.iter().sum::<f64>() <= 0.0);
+        assert!(x.iter().copied().fold(f64::MIN, f64::max) >= 3.0 && x.iter().sum::<f64>() <= 0.0);
     }
 }
 
