@@ -42,6 +42,8 @@ pub(crate) enum Command {
     Pilot(Pilot),
     /// Train a model on a series
     Train(Box<Train>),
+    /// Tune a model by rewards of its samples
+    Tune(Box<Tune>),
     /// Run the network of a model once on named tensors
     Eval(Eval),
     /// Log-likelihood of data under a model
@@ -213,6 +215,54 @@ pub(crate) struct Train {
     pub(crate) metrics_every: Option<u32>,
     /// Steps from one checkpoint to the next; else one a minute
     #[arg(long, value_name = "STEPS")]
+    pub(crate) save_every: Option<u32>,
+    /// Go on from the checkpoint beside the output, if there is one
+    #[arg(long)]
+    pub(crate) resume: bool,
+    #[arg(long, short)]
+    pub(crate) out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tune {
+    /// A file, or the name of a carried model
+    pub(crate) model: String,
+    /// A tuning config; the options below change it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// elbo_pg, flow_grpo, ddpo, nft, adjoint_matching, draft, dpo, or a plugin's
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) objective: Option<String>,
+    /// expression:{"text": ".."}, library:{"path": ".."} or process:{"command": [..]}
+    #[arg(long, value_name = "NAME:JSON")]
+    pub(crate) reward: String,
+    /// Of the rollouts
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) sampler: Option<String>,
+    #[arg(long, value_name = "ID[:JSON]")]
+    pub(crate) grid: Option<String>,
+    /// Steps of the sampler
+    #[arg(long)]
+    pub(crate) steps: Option<u32>,
+    /// Rollouts
+    #[arg(long)]
+    pub(crate) rounds: Option<u32>,
+    /// Samples of a rollout
+    #[arg(long)]
+    pub(crate) samples: Option<usize>,
+    /// Samples per update
+    #[arg(long)]
+    pub(crate) batch: Option<usize>,
+    /// Learning rate
+    #[arg(long)]
+    pub(crate) rate: Option<f64>,
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Write metrics as JSON lines into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) metrics: Option<PathBuf>,
+    /// Rounds from one checkpoint to the next; else one a minute
+    #[arg(long, value_name = "ROUNDS")]
     pub(crate) save_every: Option<u32>,
     /// Go on from the checkpoint beside the output, if there is one
     #[arg(long)]

@@ -12,10 +12,12 @@ mod pilot;
 mod plugins;
 mod progress;
 mod recipe;
+mod reward;
 mod sample;
 mod score;
 mod simulate;
 mod train;
+mod tune;
 
 use args::{Cli, Command, Host, PluginAction};
 use clap::Parser;
@@ -59,6 +61,7 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
         Some(Command::Sample(args)) => sample::run(host, &args),
         Some(Command::Pilot(args)) => pilot::run(host, args),
         Some(Command::Train(args)) => train::run(host, &args),
+        Some(Command::Tune(args)) => tune::run(host, &args),
         Some(Command::Eval(args)) => eval::run(host, &args),
         Some(Command::Score(args)) => score::run(host, &args),
         Some(Command::Simulate(args)) => simulate::run(host, &args),

@@ -44,7 +44,18 @@ pub(crate) fn read(path: &Path, budget: &Arc<Budget>) -> Result<Tensor> {
     decode(&bytes, budget).map_err(|e| e.within(label))
 }
 
-fn decode(bytes: &[u8], budget: &Arc<Budget>) -> Result<Tensor> {
+/// Reads the bytes of a file.
+pub(crate) fn decode(bytes: &[u8], budget: &Arc<Budget>) -> Result<Tensor> {
+    let (desc, data) = header(bytes)?;
+    Tensor::from_bytes(desc, data, budget)
+}
+
+/// How many bytes of elements follow a header, which is all of `head`.
+pub(crate) fn data_bytes(head: &[u8]) -> Result<usize> {
+    Ok(header(head)?.0.bytes())
+}
+
+fn header(bytes: &[u8]) -> Result<(Desc, &[u8])> {
     let Some(rest) = bytes.strip_prefix(MAGIC) else {
         bail!(Format, "not a .npy file of version 1");
     };
@@ -75,7 +86,7 @@ fn decode(bytes: &[u8], budget: &Arc<Budget>) -> Result<Tensor> {
         .filter(|d| !d.is_empty())
         .map(|d| d.parse().map_err(|_| fail!(Format, "the shape holds {d:?}")))
         .collect::<Result<_>>()?;
-    Tensor::from_bytes(Desc::new(dtype, &dims)?, data, budget)
+    Ok((Desc::new(dtype, &dims)?, data))
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// A killed run loses at most this much work.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+pub(super) const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
 
 /// Exit code of the second Ctrl-C: what a shell says of a program that SIGINT ended.
 const QUIT: i32 = 130;
@@ -88,7 +88,7 @@ pub(super) fn run(host: &Host, args: &Train) -> std::result::Result<(), Failure>
 }
 
 /// A flag that SIGINT and SIGTERM set; a second one ends the program at once.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // in this order: the first signal finds the flag down, and only then raises it
@@ -128,7 +128,7 @@ fn held(line: &Value) -> String {
 }
 
 /// `vix.safetensors` -> `vix.checkpoint.safetensors`
-fn beside(out: &Path) -> PathBuf {
+pub(super) fn beside(out: &Path) -> PathBuf {
     let stem = out.file_stem().unwrap_or_default().to_string_lossy();
     out.with_file_name(format!("{stem}.checkpoint.safetensors"))
 }

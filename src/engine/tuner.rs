@@ -210,9 +210,14 @@ impl Tuner {
         json!({
             "samples": plan.samples, "group": plan.group, "batch": plan.batch, "rounds": plan.rounds,
             "updates": plan.steps(), "round": round, "update": update, "left": self.left(),
-            "rewards": info.n_rewards.max(1), "gradient": info.records & record::REWARD_GRAD != 0,
+            "rewards": info.n_rewards.max(1), "gradient": self.wants_gradient(),
             "metrics": self.metrics,
         })
+    }
+
+    /// Whether the objective wants the gradient of the reward by the samples.
+    pub fn wants_gradient(&self) -> bool {
+        self.tuning.info().records & record::REWARD_GRAD != 0
     }
 
     /// Updates of the round under way that are left.

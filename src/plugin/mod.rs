@@ -18,6 +18,7 @@ mod frame;
 mod held;
 mod host;
 mod instance;
+pub mod judge;
 #[cfg_attr(
     not(any(
         target_os = "linux",

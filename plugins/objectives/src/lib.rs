@@ -1,13 +1,23 @@
-//! The built-in objectives, one file each, on the plugin SDK alone. `level` is what they share.
+//! The built-in objectives, one file each, on the plugin SDK alone. `level` is what those on data share; `rollout`,
+//! `evidence` and `steps` what those on rollouts do.
 
+mod adjoint;
 mod cdg;
 mod consistency;
+mod dpo;
+mod draft;
 mod drifting;
 mod dsm;
 mod elbo;
+mod elbo_pg;
+mod evidence;
+mod flow_grpo;
 mod ism;
 mod level;
 mod meanflow;
+mod nft;
+mod rollout;
+mod steps;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.objectives",
@@ -20,5 +30,12 @@ diffx_plugin::diffx_plugin! {
         consistency::Consistency,
         meanflow::MeanFlow,
         drifting::Drifting,
+        adjoint::Adjoint,
+        dpo::Dpo,
+        draft::Draft,
+        elbo_pg::ElboPg,
+        flow_grpo::Ddpo,
+        flow_grpo::FlowGrpo,
+        nft::Nft,
     ],
 }

@@ -14,6 +14,7 @@ mod dpmpp_3m;
 mod em;
 mod euler;
 mod flow_map;
+mod flow_sde;
 mod heun;
 mod linear;
 mod rk4;
@@ -35,6 +36,7 @@ diffx_plugin::diffx_plugin! {
         churn::Churn,
         OneCall<ddim::Ddim>,
         OneCall<em::EulerMaruyama>,
+        OneCall<flow_sde::FlowSde>,
         OneCall<dpmpp_2m::Dpmpp2m>,
         OneCall<dpmpp_3m::Dpmpp3m<2>>,
         OneCall<dpmpp_3m::Dpmpp3m<1>>,

@@ -1,0 +1,178 @@
+//! `diffx tune` end to end: rewards by an expression, a C function and a process; a run that goes on where it stopped; and
+//! reward processes that die, hang or talk nonsense: one sentence, exit code 1, the checkpoint as it was.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const EXE: &str = env!("CARGO_BIN_EXE_diffx");
+
+fn folder(name: &str) -> PathBuf {
+    let path = std::env::temp_dir().join(format!("diffx-tune-{}-{name}", std::process::id()));
+    std::fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Two rounds on the carried model, small.
+fn tune(out: &Path, reward: &str, more: &[&str]) -> Output {
+    Command::new(EXE)
+        .args(["tune", "vix", "--objective", "flow_grpo:{\"kl\":0}", "--reward", reward])
+        .args(["--sampler", "ddim:{\"eta\":1}", "--steps", "3", "--samples", "4", "--rounds", "2"])
+        .args(["--json", "--threads", "1", "-o"])
+        .arg(out)
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+fn sentence(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let text = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(text.lines().count(), 1, "{text}");
+    text
+}
+
+#[test]
+fn an_expression_tunes_and_a_resumed_run_ends_in_the_same_bits() {
+    let dir = folder("expression");
+    let reward = "expression:{\"text\":\"0.1 * mean(x)\"}";
+    let whole = dir.join("whole.safetensors");
+    let output = tune(&whole, reward, &[]);
+    assert!(output.status.success(), "{output:?}");
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let rounds: Vec<serde_json::Value> =
+        lines.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!((rounds.len(), &rounds[1]["round"]), (3, &2.into()));
+    assert!(rounds[0]["reward"].is_f64());
+    let inspected = Command::new(EXE).arg("inspect").arg(&whole).output().unwrap();
+    assert!(String::from_utf8_lossy(&inspected.stdout).contains("tuned"));
+
+    // killed behind the first round: what it left is the checkpoint of round 1
+    let part = dir.join("part.safetensors");
+    let fails_later = format!(
+        "process:{{\"command\":[\"sh\",\"-c\",\"{}\"],\"timeout\":20}}",
+        "exit 3" // before any answer: the checkpoint of an earlier run is untouched
+    );
+    let first = tune(&part, reward, &["--rounds", "2", "--save-every", "1", "--resume"]);
+    assert!(first.status.success(), "{first:?}");
+    assert_eq!(std::fs::read(&whole).unwrap(), std::fs::read(&part).unwrap());
+    let e = sentence(&tune(&dir.join("never.safetensors"), &fails_later, &[]));
+    assert!(e.contains("reward process sh: ended (exit status: 3)"), "{e}");
+    assert!(!dir.join("never.safetensors").exists());
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn processes_that_misbehave_are_told_in_one_sentence() {
+    let dir = folder("process");
+    let out = dir.join("out.safetensors");
+    let checkpoint = dir.join("out.checkpoint.safetensors");
+    std::fs::write(&checkpoint, "as it was").unwrap();
+    for (script, timeout, want) in [
+        ("sleep 60", 1, "gave no answer within 1 s"),
+        ("cat > /dev/null & echo hello, this is no array", 20, "said something that is no .npy"),
+        ("kill -9 $$", 20, "ended (signal: 9"),
+        ("exec true", 20, "ended (exit status: 0)"),
+    ] {
+        let command = serde_json::json!({"command": ["sh", "-c", script], "timeout": timeout});
+        let e = sentence(&tune(&out, &format!("process:{command}"), &[]));
+        assert!(e.contains("reward process sh: ") && e.contains(want), "{script}: {e}");
+        assert_eq!(std::fs::read(&checkpoint).unwrap(), b"as it was");
+        assert!(!out.exists());
+    }
+    for (reward, want) in [
+        ("process:{\"command\":[\"/no/such/program\"]}", "/no/such/program"),
+        ("process", "command is missing"),
+        ("magic", "no reward called \"magic\"; there are: expression, library, process"),
+        ("expression:{\"text\":\"mean(y)\"}", "no component y"),
+        ("expression:{\"text\":\"log(mean(x) - mean(x) - 1)\"}", "the reward of sample 0 is NaN"),
+        ("library:{\"path\":\"relative.so\"}", "want an absolute path"),
+        ("library:{\"path\":\"/no/such.so\"}", "/no/such.so"),
+    ] {
+        let e = sentence(&tune(&out, reward, &[]));
+        assert!(e.contains(want), "{reward}: {e}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+/// A process answers with NumPy's format; NaN is a row without a reward.
+#[test]
+fn a_process_judges_with_arrays() {
+    let dir = folder("python");
+    let script = dir.join("judge.py");
+    std::fs::write(
+        &script,
+        r#"
+import struct, sys
+i, o = sys.stdin.buffer, sys.stdout.buffer
+while True:
+    start = i.read(10)
+    if len(start) < 10: break
+    head = i.read(struct.unpack("<H", start[8:])[0]).decode()
+    dims = [int(d) for d in head.split("'shape': (")[1].split(")")[0].split(",") if d.strip()]
+    width = 1
+    for d in dims[1:]: width *= d
+    x = struct.unpack("<%df" % (dims[0] * width), i.read(4 * dims[0] * width))
+    r = [sum(x[k * width:(k + 1) * width]) / width for k in range(dims[0])]
+    r[0] = float("nan")
+    head = ("{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }" % len(r)).encode()
+    head += b" " * ((64 - (11 + len(head)) % 64) % 64) + b"\n"
+    o.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + struct.pack("<%dd" % len(r), *r))
+    o.flush()
+"#,
+    )
+    .unwrap();
+    if Command::new("python3").arg("--version").output().is_err() {
+        println!("skipped: no python3");
+        return;
+    }
+    let out = dir.join("out.safetensors");
+    let metrics = dir.join("metrics.jsonl");
+    let command = serde_json::json!({"command": ["python3", script], "timeout": 60});
+    let output =
+        tune(&out, &format!("process:{command}"), &["--metrics", metrics.to_str().unwrap()]);
+    assert!(output.status.success() && out.exists(), "{output:?}");
+    let lines = std::fs::read_to_string(metrics).unwrap();
+    let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!(line["valid"], 0.75);
+    assert!(line["reward"].as_f64().unwrap() > 5.0, "{line}"); // levels of the VIX
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_function_in_c_judges() {
+    let dir = folder("c");
+    let source = dir.join("judge.c");
+    std::fs::write(
+        &source,
+        "#include <stdint.h>\n\
+         int32_t reward(const float *x, uint64_t n, uint64_t width, double *r, float *g, uint8_t *valid) {\n\
+           uint64_t i, k; (void)g; (void)valid;\n\
+           for (i = 0; i < n; i++) { r[i] = 0; for (k = 0; k < width; k++) r[i] += x[i * width + k] / width; }\n\
+           return 0; }\n\
+         int32_t fails(const float *x, uint64_t n, uint64_t w, double *r, float *g, uint8_t *v) {\n\
+           (void)x; (void)n; (void)w; (void)r; (void)g; (void)v; return 7; }\n",
+    )
+    .unwrap();
+    let library = dir.join("judge.so");
+    let cc = std::env::var("CC").unwrap_or_else(|_| "cc".into());
+    let built = Command::new(cc)
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .status();
+    if !built.is_ok_and(|s| s.success()) {
+        println!("skipped: no C compiler");
+        return;
+    }
+    let out = dir.join("out.safetensors");
+    let of = |function: &str| {
+        format!("library:{}", serde_json::json!({"path": library, "function": function}))
+    };
+    let output = tune(&out, &of("reward"), &[]);
+    assert!(output.status.success() && out.exists(), "{output:?}");
+    let e = sentence(&tune(&out, &of("fails"), &[]));
+    assert!(e.contains("returned 7, want 0"), "{e}");
+    let e = sentence(&tune(&out, &of("absent"), &[]));
+    assert!(e.contains("has no function absent"), "{e}");
+    std::fs::remove_dir_all(dir).unwrap();
+}
