@@ -158,7 +158,7 @@ fn flow_grpo_with_its_kl_in_the_reward() {
 
 #[test]
 fn recipes_without_an_optimum_stay_near_the_frontier() {
-    for case in [nft(50), draft(60, 20)] {
+    for case in [nft(95), draft(95, 20)] {
         let w = tuned(&case, 1);
         assert!(w.reward > 2.0 && w.overhead() < 1.5, "{}: {w:?}", case.name);
     }

@@ -4,7 +4,7 @@
 //! dies, says something else or takes longer than its time is ended, and the tuning fails with what happened.
 
 use super::super::npy;
-use diffx::base::Result;
+use diffx::base::{Result, Status};
 use diffx::mem::{Budget, Tensor};
 use diffx::weights::convert;
 use diffx::{bail, fail};
@@ -99,6 +99,7 @@ impl Program {
         let left = deadline.saturating_duration_since(Instant::now());
         match self.answers.recv_timeout(left) {
             Ok(Ok(bytes)) => npy::decode(&bytes, budget).map_err(|e| self.end(&e.message)),
+            Ok(Err(e)) if e.status == Status::Format => Err(self.end(&e.message)),
             Ok(Err(e)) => {
                 // one that died is told by how, one that lives by what it said
                 let ended = self.child.wait_timeout(Duration::from_millis(500));
