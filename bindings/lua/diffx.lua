@@ -699,6 +699,15 @@ function Job:preview(name)
     return tensor(out)
 end
 
+-- The same, then which samples it shows (the first, how many) and after how many steps.
+function Job:preview_at(name)
+    local out, what, e = tensor_slot(), struct "dfx_preview", error_t(ffi.sizeof(error_t))
+    local status = C.dfx_job_preview_at(held(self), name, what, out, e)
+    if status == C.DFX_E_STATE then return nil end
+    if status < 0 then fail(status, ffi.string(e.message)) end
+    return tensor(out), tonumber(what.first_sample), tonumber(what.n_samples), tonumber(what.step)
+end
+
 function diffx.version() return ffi.string(C.dfx_version_string()) end
 function diffx.has_feature(name) return C.dfx_has_feature(name) ~= 0 end
 

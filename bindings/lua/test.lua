@@ -34,6 +34,8 @@ function tests.same_bits_by_pump_and_by_thread()
             if preview then
                 assert(preview.shape[1] == 4 and preview.shape[2] == 32)
                 shown = shown + 1
+                local _, first, n, step = job:preview_at()
+                assert(first == 0 and n == 4 and step >= 1 and step <= 3)
             end
         end
         assert(job:wait() == true and job:is_over())

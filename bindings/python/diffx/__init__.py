@@ -26,7 +26,7 @@ from ._errors import (
     Unsupported,
     Version,
 )
-from ._job import Job, Progress
+from ._job import Job, Preview, Progress
 from ._library import has_feature, version
 from ._model import Model, Pipeline
 from ._tensor import Tensor
@@ -52,6 +52,7 @@ __all__ = [
     "NotFound",
     "Pipeline",
     "Plugin",
+    "Preview",
     "Progress",
     "Reward",
     "Rollout",

@@ -37,6 +37,15 @@ class Progress(NamedTuple):
         return self.state not in ("queued", "running")
 
 
+class Preview(NamedTuple):
+    """An estimate and what it shows: row i is sample ``first_sample + i`` for i below ``n_samples``, after so many steps."""
+
+    tensor: Tensor
+    first_sample: int
+    n_samples: int
+    step: int
+
+
 ProgressFunction = Callable[[Progress], Any]
 ProgressOption = Union[bool, None, ProgressFunction]
 
@@ -122,6 +131,14 @@ class Job(Handle):
         out = c_void_p()
         self._call("dfx_job_preview", None if name is None else _setting.text(name), ctypes.byref(out))
         return Tensor(self._library, out.value or 0)
+
+    def preview_at(self, name: Optional[str] = None) -> Preview:
+        """The same, and which samples it shows."""
+        out, what = c_void_p(), _setting.sized(_abi.Preview)
+        text = None if name is None else _setting.text(name)
+        self._call("dfx_job_preview_at", text, ctypes.byref(what), ctypes.byref(out))
+        tensor = Tensor(self._library, out.value or 0)
+        return Preview(tensor, what.first_sample, what.n_samples, what.step)
 
     def save(self, path: Path) -> None:
         """Writes the job so that ``Pipeline.resume`` goes on from here."""

@@ -89,13 +89,16 @@ class Sampling(unittest.TestCase):
 
     def test_previews_while_it_is_pumped(self) -> None:
         with diffx.Engine(threaded=False) as engine:
-            job = engine.model("vix").pipeline(steps=8).start(16, preview_every=1)
+            job = engine.model("vix").pipeline(steps=8).start(16, first_sample=3, preview_every=1)
             with self.assertRaises(diffx.State):
                 job.preview()
             previews = 0
             while engine.pump(1):
                 try:
                     self.assertEqual(job.preview("x").shape, (16, 32))
+                    shown = job.preview_at()
+                    self.assertEqual((shown.first_sample, shown.n_samples), (3, 16))
+                    self.assertEqual((shown.tensor.shape, 1 <= shown.step <= 8), ((16, 32), True))
                     previews += 1
                 except diffx.State:
                     pass
