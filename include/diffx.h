@@ -198,7 +198,8 @@ DFX_API void       dfx_engine_release(dfx_engine *e);
 /* Advances every job of this engine for about budget_us on this thread, delivers log messages, and
  * returns how many jobs are unfinished, or a negative status. Call it once per frame. It leaves between nodes of a
  * graph and, on an engine without threads, inside those of much arithmetic, after some 0.2 ms of it: the worst overrun
- * is one such piece, or the longest node that only moves, sorts or sums numbers. */
+ * is one such piece, or the longest node that only moves, sorts or sums numbers. Whatever the budget, one job moves on by
+ * a piece. */
 DFX_API int32_t    dfx_engine_pump(const dfx_engine *e, uint32_t budget_us);
 
 /* Bytes taken for tensors, weights and sessions: now, and at most so far. Either pointer may be NULL. */

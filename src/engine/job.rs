@@ -246,7 +246,7 @@ impl Job {
         let deadline = Instant::now().checked_add(timeout);
         if !self.pipeline.engine.has_thread() {
             // as the pump does: a bug in the job ends it and poisons the engine
-            while !pump::drive(self, deadline) {
+            while !pump::drive(self, deadline, pump::Least::OneNode) {
                 if deadline.is_some_and(|d| Instant::now() >= d) {
                     return false;
                 }
@@ -328,12 +328,12 @@ impl Job {
     // ---- asked by whoever drives
 
     /// Advances until the deadline (none = the end) or until somebody wants the job. Returns whether it is over.
-    pub(super) fn advance(&self, deadline: Option<Instant>) -> bool {
+    pub(super) fn advance(&self, deadline: Option<Instant>, least: pump::Least) -> bool {
         let mut slot = lock(&self.replay);
         if slot.is_none() {
             return self.progress().state.is_over();
         }
-        let Some(ending) = self.run(&mut slot, deadline) else { return false };
+        let Some(ending) = self.run(&mut slot, deadline, least) else { return false };
         // what the job no longer needs goes after the lock: memory of the host is given back then, and its functions
         // may call us; and before the job is over, for a job started then may need that memory
         drop(slot);
@@ -344,15 +344,22 @@ impl Job {
     }
 
     /// Advances a job that stands somewhere. Gives how it ends once it does; then it stands nowhere.
-    fn run(&self, slot: &mut Option<Replay>, deadline: Option<Instant>) -> Option<Ending> {
+    fn run(
+        &self,
+        slot: &mut Option<Replay>,
+        deadline: Option<Instant>,
+        least: pump::Least,
+    ) -> Option<Ending> {
         let replay = slot.as_mut()?;
         self.update(|s| s.state = State::Running);
+        // asked once before a plan and once before its first node
+        let mut free = if least == pump::Least::OneNode { 2 } else { 0 };
         let mut interrupt = || {
+            let late = free == 0 && deadline.is_some_and(|d| Instant::now() >= d);
+            free -= i32::from(free > 0);
             if self.cancel.load(Ordering::Relaxed) {
                 Interrupt::Cancel
-            } else if self.hold.load(Ordering::Relaxed) > 0
-                || deadline.is_some_and(|d| Instant::now() >= d)
-            {
+            } else if late || self.hold.load(Ordering::Relaxed) > 0 {
                 Interrupt::Pause
             } else {
                 Interrupt::Continue

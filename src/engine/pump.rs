@@ -58,15 +58,18 @@ impl Queue {
         drop(over);
     }
 
-    /// Advances all jobs in turn for about `budget_us`. Returns how many are unfinished.
+    /// Advances all jobs in turn for about `budget_us`, one of them by a node at the least: a host that calls often
+    /// enough gets there, however little time it gives. Returns how many are unfinished.
     pub(super) fn pump(&self, budget_us: u64) -> usize {
         let end = Instant::now() + Duration::from_micros(budget_us);
+        let mut least = Least::OneNode;
         loop {
             let jobs = lock(&self.jobs).clone();
             let n = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
             let share = end.saturating_duration_since(Instant::now()) / n;
             for job in &jobs {
-                drive(job, Some((Instant::now() + share).min(end)));
+                drive(job, Some((Instant::now() + share).min(end)), least);
+                least = Least::Nothing;
             }
             self.forget_finished();
             let left = lock(&self.jobs).len();
@@ -106,15 +109,22 @@ fn work(queue: &Queue) {
         }
         // alone it may stay longer, but must look up for newcomers
         let slice = if alone { 2 * SLICE } else { SLICE };
-        if drive(&job, Some(Instant::now() + slice)) {
+        if drive(&job, Some(Instant::now() + slice), Least::Nothing) {
             queue.forget_finished();
         }
     }
 }
 
+/// What is done of a job though the deadline be past.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Least {
+    Nothing,
+    OneNode,
+}
+
 /// Advances a job; a panic in it is its failure and poisons the engine, never the caller.
-pub(super) fn drive(job: &Arc<Job>, deadline: Option<Instant>) -> bool {
-    match catch_unwind(AssertUnwindSafe(|| job.advance(deadline))) {
+pub(super) fn drive(job: &Arc<Job>, deadline: Option<Instant>, least: Least) -> bool {
+    match catch_unwind(AssertUnwindSafe(|| job.advance(deadline, least))) {
         Ok(over) => over,
         Err(panic) => {
             job.broke(panic);
