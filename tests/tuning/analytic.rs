@@ -229,3 +229,96 @@ fn table() {
         assert!(regrets.iter().all(|r| r < bound), "{name}: {regrets:?}, want below {bound}");
     }
 }
+
+/// The gain of D that one round of NFT with an advantage linear in x0 comes to: Cov(x0 | w) a / 5, a the slope over the
+/// deviation of the rewards.
+fn one_round(w: &[f64], sigma: f64, deviation: f64) -> [f64; 2] {
+    use crate::mixture::{MEANS, SHARES, SLOPE, SPREAD};
+    let (s2, v) = (SPREAD * SPREAD, SPREAD * SPREAD + sigma * sigma);
+    let log = |k: usize| {
+        let far: f64 = (0..2).map(|d| (w[d] - MEANS[k][d]).powi(2)).sum();
+        SHARES[k].ln() - far / (2.0 * v)
+    };
+    let most = (0..4).map(log).fold(f64::NEG_INFINITY, f64::max);
+    let raw: Vec<f64> = (0..4).map(|k| (log(k) - most).exp()).collect();
+    let total: f64 = raw.iter().sum();
+    let mean_of = |k: usize, d: usize| MEANS[k][d] + s2 / v * (w[d] - MEANS[k][d]);
+    let mean = |d: usize| (0..4).map(|k| raw[k] / total * mean_of(k, d)).sum::<f64>();
+    let of = |d: usize| {
+        let between: f64 = (0..4)
+            .map(|k| {
+                let along: f64 = (0..2).map(|e| (mean_of(k, e) - mean(e)) * SLOPE[e]).sum();
+                raw[k] / total * (mean_of(k, d) - mean(d)) * along
+            })
+            .sum();
+        (s2 * sigma * sigma / v * SLOPE[d] + between) / deviation / 5.0
+    };
+    [of(0), of(1)]
+}
+
+#[test]
+fn a_round_of_nft_comes_to_its_closed_form() {
+    use diffx::engine::Evaluation;
+    let engine = engine();
+    let path = file(&engine, "round.safetensors", "mixture", &[2], 1);
+    let config = json!({
+        "objective": {"id": "nft", "config": {"estimator": "uniform", "kl": 0.0}},
+        "rollout": {"sampler": "euler", "grid": "flow_time", "steps": 40}, "rounds": 1, "samples": 8192,
+        "batch": 256, "sweeps": 25, "rate": 1e-3, "schedule": "cosine", "ema": 0.99, "seed": 1,
+    });
+    let mut tuner = Tuner::new(&open(&engine, &path), &config.to_string()).unwrap();
+    tuner.rollout(&[]).unwrap();
+    let reward = linear(&tuner.result(None).unwrap());
+    let n = reward.values.len() as f64;
+    let mean = reward.values.iter().sum::<f64>() / n;
+    let deviation = (reward.values.iter().map(|r| (r - mean).powi(2)).sum::<f64>() / n).sqrt();
+    tuner.reward(reward).unwrap();
+    while tuner.left() > 0 && tuner.tuning().done().0 == 0 {
+        tuner.advance().unwrap();
+    }
+    let out = temporary("round.tuned.safetensors");
+    tuner.save(&out).unwrap();
+    const POINTS: usize = 512;
+    let (mut wrong, mut all) = (0.0, 0.0);
+    for t in [0.3f64, 0.5, 0.7] {
+        let sigma = t / (1.0 - t);
+        let mut noise = vec![0f32; 2 * POINTS];
+        let stream = diffx::base::philox::Stream { seed: 4, purpose: 64, step: 0, ordinal: 0 };
+        stream.fill_normal_f32(0, &mut noise);
+        let at = |i: usize| {
+            let k = [0, 0, 0, 0, 1, 2, 2, 2, 3, 3][i / 2 % 10]; // the shares of the mixture
+            let spread = (crate::mixture::SPREAD.powi(2) + sigma * sigma).sqrt();
+            crate::mixture::MEANS[k][i % 2] + spread * f64::from(noise[i])
+        };
+        let w: Vec<f64> = (0..2 * POINTS).map(at).collect();
+        let narrow: Vec<f32> = w.iter().map(|v| *v as f32).collect();
+        let budget = Budget::unlimited();
+        let inputs = [
+            ("x".to_owned(), Arc::new(Tensor::from_f32(&[POINTS, 2], &narrow, &budget).unwrap())),
+            (
+                "sigma".to_owned(),
+                Arc::new(Tensor::from_f32(&[POINTS], &[sigma as f32; POINTS], &budget).unwrap()),
+            ),
+        ];
+        let denoised = |path: &std::path::Path| {
+            let pipeline = Pipeline::new(&open(&engine, path), "{}").unwrap();
+            let outputs = ["x".to_owned()];
+            let e = Evaluation { slot: "", inputs: &inputs, outputs: &outputs };
+            rows(&pipeline.evaluate(&e).unwrap()[0])
+        };
+        let (then, now) = (denoised(&path), denoised(&out));
+        for (i, w) in w.chunks(2).enumerate() {
+            let want = one_round(w, sigma, deviation);
+            for d in 0..2 {
+                wrong += (now[2 * i + d] - then[2 * i + d] - want[d]).powi(2);
+                all += want[d] * want[d];
+            }
+        }
+    }
+    for path in [path, out] {
+        std::fs::remove_file(path).unwrap();
+    }
+    let error = f64::sqrt(wrong / all);
+    println!("one round of nft: relative error {error:.4}");
+    assert!(error < 0.2, "{error}");
+}

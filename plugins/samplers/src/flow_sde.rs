@@ -30,17 +30,17 @@ impl Linear for FlowSde {
     const STOCHASTICITY: f64 = 1.0;
 
     fn row(&self, levels: &[f64], k: usize) -> Row {
-        let time = |sigma: f64| sigma / (1.0 + sigma);
-        let (t, u) = (time(levels[k]), time(levels[k + 1]));
-        let dt = t - u;
-        // t/(1 - t) is sigma
-        let g2 = self.eta * self.eta * t * if k == 0 { 1.0 / (1.0 - u) } else { 1.0 + levels[k] };
+        // 1 - t is 1/(1 + sigma), and written so it is never 0
+        let (near, far) = (1.0 + levels[k], 1.0 + levels[k + 1]);
+        let t = levels[k] / near;
+        let dt = (levels[k] - levels[k + 1]) / near / far;
+        let g2 = self.eta * self.eta * t * if k == 0 { far } else { near };
         // x' = cx x + cv v + .., v = (x - D)/t
         let cx = 1.0 - g2 * dt / (2.0 * t);
-        let cv = -dt * (1.0 + g2 * (1.0 - t) / (2.0 * t));
-        let scale = 1.0 / (1.0 - u); // from x to w at the end
-        let keep = (cx + cv / t) * (1.0 - t) * scale;
-        Row { v: g2 * dt * scale * scale, ..Row::new(keep, -cv / t * scale) }
+        let cv = -dt * (1.0 + g2 / near / (2.0 * t));
+        // from x to w at the end
+        let keep = (cx + cv / t) / near * far;
+        Row { v: g2 * dt * far * far, ..Row::new(keep, -cv / t * far) }
     }
 }
 
@@ -68,5 +68,16 @@ mod tests {
         let got = (keep * (x / 0.5) + step * d) * 0.6;
         assert!((got - want).abs() < 1e-12, "{got}, want {want}");
         assert!((v * 0.36 - eta2 * dt).abs() < 1e-12, "{v}");
+    }
+
+    /// Whatever the range, a number: 1 - t at sigma 1e30 is not what a subtraction makes of it.
+    #[test]
+    fn extremes_are_finite() {
+        for levels in [[1e30, 1e15, 1.0, 1e-30, 0.0], [1e18, 1.0, 1e-9, 1e-18, 0.0]] {
+            for eta in ["1e-30", "0.7", "4"] {
+                let rows = plan::<FlowSde>(&format!(r#"{{"eta":{eta}}}"#), &levels).rows;
+                assert!(rows.iter().all(|v| v.is_finite()), "{levels:?} {eta}: {rows:?}");
+            }
+        }
     }
 }
