@@ -281,6 +281,29 @@ fn drifting_moves_a_generator_to_the_data() {
     }
 }
 
+/// A gap that f32 does not hold in t would be 0/0; the least that it holds is trained on.
+#[test]
+fn gaps_below_the_precision_are_refused() {
+    let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
+    let x = Arc::new(Tensor::from_f32(&[4, 1], &[-1.0, 0.0, 1.0, 2.0], engine.budget()).unwrap());
+    let first = |config: Value| {
+        let recipe = json!({
+            "process": "ve", "objective": {"id": "consistency", "config": config}, "batch": 64, "steps": 3,
+            "model": {"id": "mlp", "config": {"dims": [1], "width": 8, "depth": 1}},
+        });
+        let recipe = Recipe::parse(&recipe.to_string())?;
+        let mut trainer = Trainer::with_tables(&engine, recipe, vec![("x".into(), x.clone())])?;
+        trainer.advance(&mut || Interrupt::Continue)?;
+        Ok(())
+    };
+    for config in [json!({"q": 256, "stage": 6}), json!({"stage": 30})] {
+        let e: diffx::base::Error = first(config).unwrap_err();
+        assert!(e.to_string().contains("the precision of f32"), "{e}");
+    }
+    first(json!({"stage": 22, "k": 0})).unwrap();
+    first(json!({"stage": 40, "tangent": true})).unwrap();
+}
+
 /// .4 N(-1, .25²) + .6 N(1, .25²): its distribution function.
 fn two_lobes(x: f64) -> f64 {
     0.4 * ndtr((x + 1.0) / 0.25) + 0.6 * ndtr((x - 1.0) / 0.25)

@@ -11,7 +11,7 @@ use crate::level;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, FINITE, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE,
-    Result, purpose, schema,
+    Result, abi, purpose, schema,
 };
 
 #[derive(Debug)]
@@ -89,12 +89,14 @@ impl Objective for Consistency {
         let (change, gap): (Vec<Node<'b>>, Vec<Node<'b>>) = match self.tangent {
             true => self.slope(b, &d, &w, &late, &target),
             false => {
-                let keep: Vec<Node<'b>> = (0..n).map(|c| self.keep(b, c, late[c])).collect();
-                let at = |c: usize| keep[c] * w[c] + (1.0 - keep[c]) * target[c];
+                self.check_gap(b)?;
+                // the share of t that is the gap; as a difference of levels it would be their rounding
+                let share: Vec<Node<'b>> = (0..n).map(|c| self.share(b, c, late[c])).collect();
+                let at = |c: usize| w[c] + share[c] * (target[c] - w[c]);
                 let (before, early): (Vec<_>, Vec<_>) =
-                    (0..n).map(|c| (at(c), keep[c] * late[c])).unzip();
+                    (0..n).map(|c| (at(c), late[c] * (1.0 - share[c]))).unzip();
                 let below = b.denoise_at(base, &before, &early);
-                let one = |c: usize| (d[c] - below[c].stop_gradient(), late[c] - early[c]);
+                let one = |c: usize| (d[c] - below[c].stop_gradient(), late[c] * share[c]);
                 (0..n).map(one).unzip()
             }
         };
@@ -111,11 +113,31 @@ impl Objective for Consistency {
 }
 
 impl Consistency {
-    /// r/t
-    fn keep<'b>(&self, b: Builder<'b>, component: usize, t: Node<'b>) -> Node<'b> {
+    /// The least share of t that a gap is.
+    fn least(&self) -> f64 {
+        self.q.powf(-self.stage - 1.0)
+    }
+
+    /// A gap that is lost in t leaves two equal points and 0/0.
+    fn check_gap(&self, b: Builder<'_>) -> Result<()> {
+        let (name, precision) = match b.float_type() {
+            abi::F64 => ("f64", f64::EPSILON),
+            _ => ("f32", f64::from(f32::EPSILON)),
+        };
+        let (least, stage, q) = (self.least(), self.stage, self.q);
+        if least < precision {
+            return Err(Error::invalid(format!(
+                "stage {stage} with q {q} has gaps of {least:.1e} of t, want at least {precision:.1e}, the precision of {name}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// (t - r)/t
+    fn share<'b>(&self, b: Builder<'b>, component: usize, t: Node<'b>) -> Node<'b> {
         let unit = 2.0 * b.stats(component).w_var.sqrt();
         let wider = (t * (-self.b / unit)).sigmoid() * self.k + 1.0;
-        (1.0 - wider * self.q.powf(-self.stage - 1.0)).max(0.0)
+        (wider * self.least()).min(1.0)
     }
 
     /// `D - sg(D - t dD/dt)` along the path, and no gap to divide by.
