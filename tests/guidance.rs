@@ -620,6 +620,63 @@ fn replacement_and_its_repeats() {
     }
 }
 
+/// Known numbers are put back as they were given: through the logarithm of `gbm` and back in f32 they are others.
+#[test]
+fn replaced_numbers_are_those_given() {
+    let engine = engine();
+    let stats = Stats { x_mean: 45.0, x_var: 100.0, w_mean: 0.0, w_var: 0.04 };
+    let model = exact(&engine, "given", r#"gbm:{"sigma":0.2,"reference":33}"#, &[4], stats);
+    let known = json!({"at": [3, 1, 2], "values": [40.0, 47.3, 51.9]});
+    let it =
+        json!({"guidance": [{"id": "replace", "config": known}], "steps": 4, "sampler": "heun"});
+    let pipeline = Pipeline::new(&model, &it.to_string()).unwrap();
+    let options = JobOptions { seed: 1, n_samples: 8, ..JobOptions::default() };
+    let job = Job::start(&pipeline, options).unwrap();
+    assert!(job.wait(Duration::from_secs(600)));
+    let x = job.result("x").unwrap().elements::<f32>().unwrap().to_vec();
+    assert!(x.chunks(4).all(|x| x[1..] == [47.3f32, 51.9, 40.0]), "{x:?}");
+}
+
+/// D of position and velocity is not w + sigma^2 score: what adds to the score or bounds D is refused there. What only
+/// looks at samples is not; a constant is compared with each half in its own coordinate.
+#[test]
+fn processes_whose_d_is_not_the_score() {
+    let engine = engine();
+    for process in ["cld", "vsmd", "pfgmpp"] {
+        let model = exact(&engine, process, process, &[2], Stats::default());
+        let make = |guidance: &Value, sampler: &str| {
+            let json = json!({"guidance": [guidance], "sampler": sampler, "steps": 4});
+            Pipeline::new(&model, &json.to_string())
+        };
+        for guidance in [
+            json!({"id": "doob", "config": {"event": "x[0] >= 1"}}),
+            json!({"id": "dps", "config": {"at": [0], "values": [1.0]}}),
+        ] {
+            let e = make(&guidance, "euler").err().unwrap();
+            assert!(e.to_string().contains("in which D tells the score"), "{process}: {e}");
+        }
+        let bounds = |when| json!({"id": "project", "config": {"low": 0.5, "when": when}});
+        let coupled = process != "pfgmpp";
+        match make(&bounds("prediction"), "euler") {
+            Err(e) => assert!(coupled && e.to_string().contains("couples the numbers"), "{e}"),
+            Ok(_) => assert!(!coupled, "{process}: bounds on D"),
+        }
+        let n = 64;
+        let got =
+            run(&model, &json!({"guidance": [bounds("end")], "sampler": "euler", "steps": 4}), n);
+        assert!(got.unwrap().x.iter().all(|x| *x >= 0.5), "{process}");
+        if coupled {
+            let steer = json!({"id": "steer", "config": {"event": "x[0] >= 1", "particles": 64}});
+            let it = json!({"guidance": [steer], "sampler": "churn", "steps": 20});
+            let got = run(&model, &it, 4096).unwrap();
+            let told = |(x, b): (&[f64], &bool)| *b == (x[0] >= 1.0);
+            assert!(got.x.chunks(2).zip(&got.inside).all(told), "{process}");
+            println!("{process}: {:.3} of the particles are inside", share(&got.inside));
+            assert!(share(&got.inside) > 0.4, "{process}");
+        }
+    }
+}
+
 #[test]
 fn what_cannot_be_is_said() {
     let engine = engine();

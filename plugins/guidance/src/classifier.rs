@@ -7,6 +7,7 @@
 
 use crate::log_h;
 use crate::rows::{column, eval};
+use crate::score::want_scores;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, POSITIVE, Result,
@@ -61,6 +62,7 @@ impl Guidance for Classifier {
         drop(evals);
         let mut out = Vec::new();
         for (e, d) in io.evals.iter().zip(&d) {
+            want_scores(b, &e.x, d, &e.sigma)?;
             let value = self.log_class(b, e)?;
             let slopes = log_h::slopes(b, value, e);
             for (c, d) in d.iter().enumerate() {

@@ -12,6 +12,7 @@ use crate::gamma::HalfLine;
 use crate::log_h::{self, H};
 use crate::reject::{NO_EVENT, redraw};
 use crate::rows::{column, eval};
+use crate::score::want_scores;
 use core::ffi::CStr;
 use diffx_plugin::event::{Condition, Event, holds};
 use diffx_plugin::{
@@ -102,6 +103,7 @@ impl Guidance for Doob {
         drop(evals);
         let mut out = Vec::new();
         for (e, d) in io.evals.iter().zip(&d) {
+            want_scores(b, &e.x, d, &e.sigma)?;
             let found = log_h::at(b, &self.h, &event, e, d)?;
             for (c, d) in d.iter().enumerate() {
                 out.push(match found.slope[c] {

@@ -9,12 +9,14 @@
 //! `self`: `D' = D + scale sigma^2 J'r`, self-guidance by the squared error (Kollovieh et al. 2023, arXiv 2307.11494).
 
 use crate::rows::{column, eval, total};
+use crate::score::wants_score;
 use core::ffi::CStr;
 use diffx_plugin::event::slope;
 use diffx_plugin::{
     Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, POSITIVE, Result,
     Stage, Wrap, schema,
 };
+use std::collections::HashSet;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -43,14 +45,21 @@ impl Known {
     pub(crate) fn read(config: &mut Config) -> Result<Self> {
         let at = config.usizes("at", 0..=1 << 20)?.unwrap_or_default();
         let values = config.f64s("values", diffx_plugin::FINITE)?.unwrap_or_default();
-        if let Some(twice) = at.iter().enumerate().find(|(i, k)| at[..*i].contains(k)) {
-            return Err(Error::invalid(format!("at has {} twice", twice.1)));
+        let mut seen = HashSet::with_capacity(at.len());
+        if let Some(twice) = at.iter().find(|k| !seen.insert(**k)) {
+            return Err(Error::invalid(format!("at has {twice} twice")));
         }
         Ok(Self { at, values })
     }
 
     /// The values in the coordinate and 1 where they stand, shaped as one row of the state `[1, ..]`.
     pub(crate) fn in_w<'b>(&self, b: Builder<'b>) -> Result<(Node<'b>, Node<'b>)> {
+        let (x, mask) = self.as_given(b)?;
+        Ok((b.process(0).encode(x), mask))
+    }
+
+    /// The same in the units of the data, bit for bit what was given.
+    pub(crate) fn as_given<'b>(&self, b: Builder<'b>) -> Result<(Node<'b>, Node<'b>)> {
         if self.at.is_empty() || self.at.len() != self.values.len() {
             return Err(Error::invalid(format!(
                 "at has {} places and values {} numbers, want as many, at least one",
@@ -72,8 +81,8 @@ impl Known {
             }
         }
         let shape = view.shape.with_batch(1);
-        let w = b.process(0).encode(b.constant_f64(&shape, &full).cast(0));
-        Ok((w, b.constant_f64(&shape, &mask).cast(0)))
+        let node = |x: &[f64]| b.constant_f64(&shape, x).cast(0);
+        Ok((node(&full), node(&mask)))
     }
 }
 
@@ -120,6 +129,7 @@ impl Guidance for Dps {
         drop(evals);
         let mut out = Vec::new();
         for (e, d) in io.evals.iter().zip(&d) {
+            wants_score(b, 0, e.x[0], d[0], e.sigma[0])?;
             let residual = ((y - d[0]) * mask).stop_gradient();
             // all components see the measurement of the first
             let pulls = slope(b, total(residual * d[0]), &e.x[..1]);

@@ -12,6 +12,7 @@ mod project;
 mod reject;
 mod replace;
 mod rows;
+mod score;
 mod steer;
 
 diffx_plugin::diffx_plugin! {

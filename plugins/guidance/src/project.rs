@@ -5,6 +5,7 @@
 //! Either leaves an atom on the bound: N(0, 1) put above 1.5 at the end has 93 % of its samples there (specs
 //! guidance_samplers 2.1). A net below guidance, never the guidance: for a law given its bounds use `doob` or `reject`.
 
+use crate::score::wants_apart;
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Config, Error, Eval, FINITE, Factory, Guidance, GuidanceInfo, Guide, Hooks, Node,
@@ -61,6 +62,9 @@ impl Guidance for Project {
         for (i, row) in d.into_iter().enumerate() {
             for (c, d) in row.into_iter().enumerate() {
                 let free = self.end_only || b.component(c).is_some_and(|v| v.discrete);
+                if !free {
+                    wants_apart(b, c, d, io.evals[i].sigma[c])?;
+                }
                 let bound = |x: f64| b.process(c).encode(b.full(x, &vec![1; d.shape().len()]));
                 io.set_out(i, c, if free { d } else { self.clamp(d, bound) });
             }

@@ -56,10 +56,9 @@ impl Guidance for Replace {
     }
 
     fn finish<'b>(&self, b: Builder<'b>, io: &mut Guide<'b>) -> Result<()> {
-        let (known, mask) = self.0.in_w(b)?;
+        let (known, mask) = self.0.as_given(b)?;
         let x = io.x(0);
-        let x0 = b.process(0).decode(known.broadcast_to(&x.shape()), io.sigma(0) * 0.0);
-        io.set_out(0, put(mask, x0, x));
+        io.set_out(0, put(mask, known.broadcast_to(&x.shape()), x));
         Ok(())
     }
 }

@@ -116,20 +116,15 @@ struct Nodes<'n, 'b> {
 }
 
 impl<'b> Nodes<'_, 'b> {
-    /// A tree that picks numbers, or a constant above 0, in the coordinate of component `c`.
-    fn in_w(&self, tree: &Tree, c: usize, w: &[Node<'b>]) -> Option<Node<'b>> {
-        match tree {
-            Tree::Number(x) if *x > 0.0 => {
-                let shape = self.x.get(c)?.shape();
-                let one = vec![1; shape.len()];
-                let constant = self.b.process(c).encode(self.b.full(*x, &one));
-                Some(constant.sum(&[]))
-            }
-            tree if tree.picks() == Some(c) => {
-                Some(tree.mean(&Nodes { b: self.b, x: w, coordinate: None }))
-            }
-            _ => None,
-        }
+    /// What a tree that picks numbers of component `c` picks of their distances to a constant above 0, in the coordinate.
+    /// Every number of a sample has the constant in its own coordinate: a process may take them apart by their place.
+    fn over(&self, tree: &Tree, c: usize, constant: f64, w: &[Node<'b>]) -> Option<Node<'b>> {
+        let mut one = self.x.get(c)?.shape().to_vec();
+        *one.first_mut()? = 1;
+        let at = self.b.process(c).encode(self.b.full(constant, &one));
+        let gap = |(i, w): (usize, &Node<'b>)| if i == c { *w - at } else { *w };
+        let gaps: Vec<Node<'b>> = w.iter().enumerate().map(gap).collect();
+        Some(tree.mean(&Nodes { b: self.b, x: &gaps, coordinate: None }))
     }
 }
 
@@ -216,16 +211,14 @@ impl<'b> Meaning for Nodes<'_, 'b> {
     fn sides(&self, a: &Tree, b: &Tree) -> (Node<'b>, Node<'b>) {
         let plain = || (a.mean(self), b.mean(self));
         let Some(w) = self.coordinate else { return plain() };
-        let (c, constant) = match (a.picks(), b.picks()) {
-            (Some(c), None) => (c, b),
-            (None, Some(c)) => (c, a),
-            _ => return plain(),
-        };
-        if !matches!(constant, Tree::Number(x) if *x > 0.0) {
-            return plain();
-        }
-        match (self.in_w(a, c, w), self.in_w(b, c, w)) {
-            (Some(a), Some(b)) => (a, b),
+        let zero = || self.b.scalar(0.0);
+        match (a, b, a.picks(), b.picks()) {
+            (_, Tree::Number(x), Some(c), _) if *x > 0.0 => {
+                self.over(a, c, *x, w).map_or_else(plain, |gap| (gap, zero()))
+            }
+            (Tree::Number(x), _, _, Some(c)) if *x > 0.0 => {
+                self.over(b, c, *x, w).map_or_else(plain, |gap| (zero(), gap))
+            }
             _ => plain(),
         }
     }
