@@ -59,14 +59,30 @@ def can_lend() -> bool:
 
 
 def lend(
-    owner: Any, give: Callable[[Any, Any], None], done: Optional[Callable[[], None]] = None
+    owner: Any,
+    give: Callable[[Any, Any], None],
+    taken: Callable[[], bool],
+    done: Optional[Callable[[], None]] = None,
 ) -> None:
-    """Calls ``give(free_fn, user)``; unless that raises, ``owner`` lives until the library is done, then ``done`` runs."""
+    """Calls ``give(free_fn, user)``. If ``taken()`` then, ``owner`` lives until the library is done, then ``done`` runs.
+
+    An interrupt may raise out of ``give`` after the library took it: what counts is ``taken``, not how ``give`` ended.
+    """
     loan = Loan(owner, done)
-    give(_POST, ctypes.addressof(loan.semaphore))
-    with _lock:
+    with _lock:  # first of all: the library may hold it from any point of `give` on
         _lent.append(loan)
+    try:
+        give(_POST, ctypes.addressof(loan.semaphore))
+    finally:
+        if not taken():
+            with _lock:
+                _lent[:] = [other for other in _lent if other is not loan]
     sweep()
+
+
+def holds(owner: Any) -> bool:
+    """Whether the library holds this very object."""
+    return any(held is owner for held in outstanding())
 
 
 def sweep() -> None:

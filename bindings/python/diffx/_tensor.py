@@ -250,7 +250,8 @@ def taken(library: Library, engine: int, source: Any, copy: bool) -> Tensor:
             return _lent(library, engine, desc, loan.address, loan, loan.give_back)
         out = _copied(library, engine, desc, loan.address)
     except BaseException:
-        loan.give_back()
+        if not _lend.holds(loan):  # else it goes back when the library is done
+            loan.give_back()
         raise
     loan.give_back()
     return out
@@ -280,7 +281,12 @@ def _lent(
         reference, result = ctypes.byref(desc), ctypes.byref(out)
         library.call("dfx_tensor_wrap", engine, reference, address or None, free, user, result)
 
-    _lend.lend(owner, give, done)
+    try:
+        _lend.lend(owner, give, lambda: bool(out), done)
+    except BaseException:
+        if out:  # interrupted: nobody else will let go of it
+            library.dfx_tensor_release(out)
+        raise
     return Tensor(library, out.value or 0)
 
 

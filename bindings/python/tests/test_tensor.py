@@ -4,10 +4,12 @@ import gc
 import importlib
 import threading
 import unittest
+import unittest.mock
 import weakref
 
 import diffx
 from diffx import _dlpack, _lend
+from diffx._library import Library
 
 try:
     import numpy as np
@@ -93,6 +95,51 @@ class Tensors(unittest.TestCase):
         self.assertEqual(t.numpy().ctypes.data, address)
         self.assertEqual(t.tolist(), [0.0, 1.0, 2.0, 3.0, 4.0])
         t.close()
+        gc.collect()
+        self.assertIsNone(gone())
+
+    def test_an_interrupt_frees_nothing_that_the_library_holds(self) -> None:
+        whole, held = Library.call, []
+
+        def interrupted(library, name, *arguments):  # type: ignore[no-untyped-def]
+            whole(library, name, *arguments)
+            if name == "dfx_tensor_wrap":
+                held.append([o for o in _lend.outstanding()])
+                raise KeyboardInterrupt
+
+        class Source:
+            def __init__(self, array):  # type: ignore[no-untyped-def]
+                self.array = array
+
+            def __dlpack__(self, **more):  # type: ignore[no-untyped-def]
+                return self.array.__dlpack__(**more)
+
+        before = len(_lend.outstanding())
+        for kind in (lambda array: array, Source):
+            a = np.arange(5.0)
+            gone = weakref.ref(a)
+            with unittest.mock.patch.object(Library, "call", interrupted):
+                with self.assertRaises(KeyboardInterrupt):
+                    self.engine.tensor(kind(a))
+            self.assertEqual(len(held.pop()), before + 1, "kept before the library has it")
+            del a
+            gc.collect()
+            _lend.sweep()
+            gc.collect()
+            self.assertIsNone(gone(), "given back once the library let go")
+            self.assertEqual(len(_lend.outstanding()), before)
+
+    def test_what_the_library_refuses_is_not_kept(self) -> None:
+        def refused(library, name, *arguments):  # type: ignore[no-untyped-def]
+            raise diffx.NoMemory("none")
+
+        a, before = np.arange(5.0), len(_lend.outstanding())
+        gone = weakref.ref(a)
+        with unittest.mock.patch.object(Library, "call", refused):
+            with self.assertRaises(diffx.NoMemory):
+                self.engine.tensor(a)
+        self.assertEqual(len(_lend.outstanding()), before)
+        del a
         gc.collect()
         self.assertIsNone(gone())
 
