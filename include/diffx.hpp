@@ -584,7 +584,7 @@ public:
         return bytes;
     }
 
-    /* Where it stands and what it wants. */
+    /* Where it stands and what it wants; the text holds until this is asked again after the tuner went on. */
     std::string_view json(DIFFX_REPORT) const {
         const char *text = "";
         to(dfx_tuner_json(p_, &text, to.place()));

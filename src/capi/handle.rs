@@ -100,6 +100,11 @@ impl<T: Object> Handle<T> {
         strings.push(text);
         p
     }
+
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.strings.lock().unwrap().len()
+    }
 }
 
 /// An object in use by a call.

@@ -12,13 +12,28 @@ use crate::mem::Tensor;
 use crate::train::{Report, Reward};
 use crate::weights::convert;
 use crate::{bail, fail};
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A tuner, and what its last update said.
 pub struct Held {
     engine: Arc<Engine>,
     inner: Mutex<(Tuner, Option<Report>)>,
+    /// What `dfx_tuner_json` said last. It changes with every update, so that keeping each would grow without end.
+    said: Mutex<CString>,
+}
+
+impl Held {
+    /// The text in its one place, which moves only when the text is another: only after a call that needs the tuner to
+    /// itself, so that callers of many threads read the same.
+    fn say(&self, text: String) -> *const c_char {
+        let text = CString::new(text).unwrap_or_default(); // JSON has no NUL
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != text {
+            *said = text;
+        }
+        said.as_ptr()
+    }
 }
 
 pub type CTuner = Handle<Held>;
@@ -51,7 +66,8 @@ pub unsafe extern "C" fn dfx_tuner_create(
         let (result, config) = unsafe { (out(result, "tuner")?, needed(config, "config")?) };
         let tuner = Tuner::new(&model.value, config)?;
         let engine = Arc::clone(&model.value.engine);
-        result.write(CTuner::make(Held { engine, inner: Mutex::new((tuner, None)) }));
+        let inner = Mutex::new((tuner, None));
+        result.write(CTuner::make(Held { engine, inner, said: Mutex::default() }));
         Ok(())
     })
 }
@@ -104,7 +120,7 @@ pub unsafe extern "C" fn dfx_tuner_json(
         Some(said) => guard(err, None, || {
             // Safety: the contract of the header.
             let (handle, json) = unsafe { (CTuner::get(t)?, out(json, "json")?) };
-            json.write(handle.keep(said));
+            json.write(handle.value.say(said));
             Ok(())
         }),
     }
@@ -343,5 +359,52 @@ fn with(
             let (tuner, last) = &mut *inner;
             body(tuner, last)
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::{OpenModel, Options};
+    use std::collections::BTreeSet;
+    use std::ffi::CStr;
+    use std::ptr::null_mut;
+
+    #[test]
+    fn of_all_texts_one_is_kept() {
+        let engine = Engine::new(Options { threads: 1, ..Options::default() }).unwrap();
+        let model = OpenModel::open(&engine, "vix", "").unwrap();
+        let config =
+            r#"{"objective":"nft","rounds":4,"samples":2,"batch":1,"rollout":{"steps":2}}"#;
+        let inner = Mutex::new((Tuner::new(&model, config).unwrap(), None));
+        let t = CTuner::make(Held { engine, inner, said: Mutex::default() });
+        let say = || {
+            let mut json = std::ptr::null();
+            // Safety: the tuner above.
+            assert_eq!(unsafe { dfx_tuner_json(t, &raw mut json, null_mut()) }, 0);
+            json
+        };
+        let mut texts = BTreeSet::new();
+        for _ in 0..4 {
+            let step = |f: &mut dyn FnMut(&mut Tuner) -> Result<()>| {
+                assert_eq!(with(t, null_mut(), |tuner, _| f(tuner)), 0);
+                let p = say();
+                assert_eq!(p, say(), "it stays where it is while nothing goes on");
+                // Safety: the text that was said last.
+                unsafe { CStr::from_ptr(p) }.to_str().unwrap().to_owned()
+            };
+            step(&mut |t| t.rollout(&[]));
+            step(&mut |t| {
+                t.reward(Reward { values: vec![1.0, 2.0], valid: vec![], grads: vec![] })
+            });
+            for _ in 0..2 {
+                texts.insert(step(&mut |t| t.advance().map(|_| ())));
+            }
+        }
+        assert_eq!(texts.len(), 8);
+        // Safety: the tuner above.
+        assert_eq!(unsafe { CTuner::get(t) }.unwrap().kept(), 0);
+        // Safety: as above; the last use of it.
+        unsafe { dfx_tuner_release(t) };
     }
 }
