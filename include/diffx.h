@@ -524,7 +524,8 @@ DFX_API dfx_status dfx_tuner_plan(const dfx_model *m, const char *config_json, u
 
 /* Where it stands and what it wants: { "samples", "group", "batch", "rounds", "updates": of all rounds, "round", "update":
  * done, "left": updates of this round, "rewards": numbers per sample, "gradient": whether the gradient of the reward is
- * wanted, "metrics": [names] }. *json holds until this is called again after the tuner went on. */
+ * wanted, "dtype": of samples, conditions and gradients, "metrics": [names] }. *json holds until this is called again
+ * after the tuner went on. */
 DFX_API dfx_status dfx_tuner_json(const dfx_tuner *t, const char **json, dfx_error *err);
 
 typedef struct dfx_rollout_options {

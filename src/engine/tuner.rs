@@ -211,7 +211,7 @@ impl Tuner {
             "samples": plan.samples, "group": plan.group, "batch": plan.batch, "rounds": plan.rounds,
             "updates": plan.steps(), "round": round, "update": update, "left": self.left(),
             "rewards": info.n_rewards.max(1), "gradient": self.wants_gradient(),
-            "metrics": self.metrics,
+            "dtype": self.pipeline.parts.float.name(), "metrics": self.metrics,
         })
     }
 

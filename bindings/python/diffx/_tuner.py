@@ -70,10 +70,11 @@ class Tuner(Handle):
         model._call("dfx_tuner_create", _setting.config(config, keys), ctypes.byref(out))
         super().__init__(model._library, out.value or 0, model._keep)
         self._engine = model._engine
+        self._dtype = str(self.info["dtype"])
 
     @property
     def info(self) -> Dict[str, Any]:
-        """Where it stands and what it wants: samples, group, rounds, round, update, left, rewards, gradient, metrics."""
+        """Where it stands and what it wants: samples, group, rounds, round, update, left, rewards, gradient, dtype, metrics."""
         out = c_char_p()
         self._call("dfx_tuner_json", ctypes.byref(out))
         info: Dict[str, Any] = json.loads((out.value or b"{}").decode())
@@ -171,7 +172,8 @@ class Tuner(Handle):
 
     def _tensor(self, value: Any) -> Tensor:
         kind = getattr(getattr(value, "dtype", None), "kind", None)
-        return self._engine.tensor(value, "f32" if kind == "f" or isinstance(value, (int, float, list, tuple)) else None)
+        plain = isinstance(value, (int, float, list, tuple))
+        return self._engine.tensor(value, self._dtype if kind == "f" or plain else None)
 
 
 def plan(model: "Model", config: Optional[Config], keys: Mapping[str, Any]) -> int:

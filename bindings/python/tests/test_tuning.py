@@ -100,6 +100,18 @@ class Tuning(unittest.TestCase):
                     models.append(f.read())
         self.assertEqual(models[0], models[1])
 
+    def test_arrays_become_the_type_that_is_tuned(self) -> None:
+        name = self.model.info["conds"][0]["name"]
+        for dtype in ("f32", "f64"):
+            tuner = self.tuner(rollout={"steps": 3, "dtype": dtype})
+            self.assertEqual(tuner.info["dtype"], dtype)
+            for letter in ("f4", "f8"):
+                tuner.rollout({name: np.full((32, 1), 20.0, letter)})
+                self.assertEqual(tuner.result("x").dtype, dtype)
+                gradients = {"x": np.zeros((8, 32), letter)} if tuner.info["gradient"] else None
+                tuner.reward([1.0] * 8, gradients=gradients)
+                tuner.update()
+
     def test_what_a_reward_may_say(self) -> None:
         tuner = self.tuner()
         self.assertGreater(self.model.plan_tuner(CONFIG), 1000)

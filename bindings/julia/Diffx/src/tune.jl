@@ -9,12 +9,15 @@ What tunes a model by rewards; the keywords are the keys of a tuning config (doc
 mutable struct Tuner <: Handle
     ptr::Ptr{Cvoid}
     engine::Engine
+    float::DataType                         # of samples, conditions and gradients
 end
 
 function Tuner(m::Model, config::AbstractString)
     out = Ref(C_NULL)
     @ok dfx_tuner_create(m::Ptr{Cvoid}, config::Cstring, out::Handles)
-    return adopt(Tuner(out[], m.engine))
+    t = adopt(Tuner(out[], m.engine, Float32))
+    occursin(r"\"dtype\"\s*:\s*\"f64\"", info(t)) && (t.float = Float64)
+    return t
 end
 Tuner(m::Model; config...) = Tuner(m, json((; config...)))
 
@@ -33,7 +36,7 @@ function Base.close(t::Tuner)
     return nothing
 end
 
-"Where a tuner stands and what it wants, as JSON: samples, group, rounds, round, updates, left, rewards, gradient, metrics."
+"Where a tuner stands and what it wants, as JSON: samples, group, rounds, round, updates, left, rewards, gradient, dtype, metrics."
 function info(t::Tuner)
     out = Ref(Ptr{UInt8}(C_NULL))
     @ok dfx_tuner_json(t::Ptr{Cvoid}, out::Ptr{Ptr{UInt8}})
@@ -49,7 +52,7 @@ end
 
 "Draws the samples of the next round. Conditions by name: one value, one per group or one per sample along the last axis."
 function rollout!(t::Tuner; conditions...)
-    given = named(values(conditions), Float32, t.engine)
+    given = named(values(conditions), t.float, t.engine)
     GC.@preserve given begin
         options = Ref(filled(CRolloutOptions;
             n_inputs = length(given.names), input_names = pointer(given.name_pointers),
@@ -77,7 +80,7 @@ function reward!(t::Tuner, rewards::AbstractArray; gradients = NamedTuple())
     known = [!any(ismissing, view(rows, :, i)) for i in axes(rows, 2)]
     numbers = Float64[ismissing(r) ? 0.0 : r for r in rewards]
     tensors = Any[Tensor(numbers; engine = t.engine), Tensor(known; engine = t.engine)]
-    given = named(gradients, Float32, t.engine)
+    given = named(gradients, t.float, t.engine)
     GC.@preserve tensors given begin
         word = Ref(filled(CReward;
             values = handle(tensors[1]), valid = handle(tensors[2]), n_grads = length(given.names),

@@ -2,8 +2,8 @@
 
 # 512 examples of 4 positive values
 table() = 1.0f0 .+ reshape(Float32[sin(i)^2 for i in 1:4*512], 4, 512)
-trainer(; steps = 60) = Trainer(; tables = (x = table(),), model = setting("mlp"; width = 16, depth = 1), process = "cir",
-    steps = steps, batch = 32, seed = 3, data = (held_out = 0.1,))
+trainer(; steps = 60, process = "cir") = Trainer(; tables = (x = table(),), model = setting("mlp"; width = 16, depth = 1),
+    process = process, steps = steps, batch = 32, seed = 3, data = (held_out = 0.1,))
 
 @testset "training" begin
     t = trainer()
@@ -80,6 +80,16 @@ end
         @test_throws DiffxError tune!(_ -> [1.0, 2.0], tuner())
         @test_throws DiffxError tune!(x -> fill(NaN, 128), tuner())
         @test_throws DiffxError update!(tuner())           # nothing was drawn
+        # arrays become the type that is tuned
+        t = trainer(steps = 20, process = "flow")
+        train!(t)
+        save(t, file("flow.safetensors"))
+        twice = Tuner(file("flow.safetensors"); objective = "draft", rounds = 1, samples = 4,
+            rollout = (sampler = "flow_sde", steps = 4, dtype = "f64"))
+        rollout!(twice)
+        @test eltype(result(twice)) == Float64
+        reward!(twice, ones(4); gradients = (x = ones(Float32, 4, 4),))
+        @test isfinite(update!(twice).norm)
         # by hand
         w = tuner()
         rollout!(w)
