@@ -64,6 +64,22 @@ fn depends_on_seed_and_samples_only() {
     std::fs::remove_file(path).unwrap();
 }
 
+/// Samples that a guidance would draw again go down once in a pilot run, whichever share a batch.
+#[test]
+fn is_not_drawn_again_with_its_batch() {
+    let path = file("redraws.safetensors");
+    let run = |batch, redraws| {
+        let reject = format!("reject:{{\"event\":\"x[0] >= 0.5\",\"redraws\":{redraws}}}");
+        let config = serde_json::json!({"grid": "art", "batch": batch, "guidance": reject});
+        let pilot = pipeline(&model::engine(1), &path, &config.to_string()).pilot(&options(5, 0));
+        pilot.unwrap().to_value()["components"].clone()
+    };
+    let one = run(64, 50);
+    assert!(one == run(8, 50), "the batch shows");
+    assert!(one == run(64, 0), "samples were drawn again");
+    std::fs::remove_file(path).unwrap();
+}
+
 #[test]
 fn is_kept_by_config_and_model_file() {
     let path = file("kept.safetensors");

@@ -41,8 +41,10 @@ impl PilotRun<'_> {
         }
         let rows = Arc::new(Rows::new(&Probe, self.parts, self.knots)?);
         let mut session = SessionBuilder::new(Arc::clone(backend));
-        let program =
+        let mut program =
             Program::new(self.parts, &Probe, &rows, self.batch, false, &mut session, bind)?;
+        // each sample goes down once, or its bend would count as often as its batch is drawn again
+        program.redraw = None;
         let mut moves = Vec::new();
         for c in &self.parts.components {
             match program.buffer(&format!("slot.sampler.{}", moved(&c.name))) {
