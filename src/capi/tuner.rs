@@ -10,7 +10,6 @@ use crate::engine::Engine;
 use crate::engine::tuner::Tuner;
 use crate::mem::Tensor;
 use crate::train::{Report, Reward};
-use crate::weights::convert;
 use crate::{bail, fail};
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -192,7 +191,13 @@ fn numbers(t: &Tensor) -> Result<Vec<f64>> {
     if !desc.dtype.is_compute_float() || !(1..=2).contains(&desc.shape.rank()) {
         bail!(Invalid, "reward: values is {desc}, want f32 or f64 of one or two axes");
     }
-    convert::to_f64(t)
+    match desc.dtype {
+        DType::F64 => Ok(t.bytes().as_chunks().0.iter().map(|b| f64::from_ne_bytes(*b)).collect()),
+        _ => {
+            let wide = |b: &[u8; 4]| f64::from(f32::from_ne_bytes(*b));
+            Ok(t.bytes().as_chunks().0.iter().map(wide).collect())
+        }
+    }
 }
 
 /// Bytes that are 0 or not.
