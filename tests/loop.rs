@@ -318,9 +318,9 @@ fn a_trajectory_holds_every_state() {
     let rows = Arc::new(Rows::new(&Heun, &parts, &[knots(6, 10.0, 0.1)]).unwrap());
     let mut run = replay(&parts, &Heun, &rows, 3, false, 1).unwrap();
     run.begin(&rows, request(0, 3), &[], &Budget::unlimited()).unwrap();
-    let mut trajectory = Trajectory::new(&run).unwrap();
+    let mut trajectory = Trajectory::new(&run, &Budget::unlimited()).unwrap();
     trajectory.record(&mut run, &mut || Interrupt::Continue).unwrap();
-    let (desc, bytes) = &trajectory.states[0];
+    let (desc, bytes) = (trajectory.states[0].0, trajectory.states[0].1.bytes());
     assert_eq!(bytes.len(), 7 * desc.bytes());
     let states = floats(bytes);
     for e in 0..6 {

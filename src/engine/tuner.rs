@@ -117,6 +117,7 @@ impl Tuner {
     pub fn new(model: &Arc<OpenModel>, config: &str) -> Result<Self> {
         let config = TuneConfig::parse(config)?;
         let parted = parted(model, &config)?;
+        let digest = model.digest()?; // reads weight by weight: before the session is taken
         let mut tuning = parted.ask(Tuning::new)?;
         let lora = config.lora.as_ref().map(|l| json!([l.rank, l.scale, l.targets]));
         let settings = json!([
@@ -124,7 +125,7 @@ impl Tuner {
             parted.rows.levels,
             config.objective.to_value(),
             lora,
-            model.digest()?,
+            digest,
         ]);
         tuning.describe(&settings.to_string());
         let own = tuning.metrics().iter().cloned();

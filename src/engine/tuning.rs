@@ -123,6 +123,10 @@ mod tests {
         assert_eq!((c.plan.per_round(), c.plan.steps()), (4, 28));
         assert_eq!(c.lora.unwrap().targets, ["attn"]);
         for (text, want) in [
+            (
+                r#"{"objective":"dpo","samples":1048576,"batch":1,"sweeps":1048576,"rounds":2147483648}"#,
+                "too many updates, want at most 4294967295",
+            ),
             ("{}", "objective is missing"),
             (r#"{"objective":"nft","actor":"me"}"#, "actor is me, want one of base, old, ema, ref"),
             (r#"{"objective":"nft","samples":10,"batch":4}"#, "want whole batches of whole groups"),

@@ -11,7 +11,7 @@ use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, PlanId, SessionBuilder, WeightBinding};
 use crate::graph::Weight;
 use crate::mem::{Budget, Tensor};
-use crate::sample::{Build, Parts, ProcessFn, Program, Rows, Sampler, Space};
+use crate::sample::{Build, Parts, ProcessFn, Program, Rows, Sampler, Space, Trajectory};
 use std::sync::Arc;
 
 /// Whose weights draw the samples.
@@ -72,8 +72,18 @@ impl TunePlan {
         if self.rounds == 0 || self.sweeps == 0 {
             bail!(Invalid, "{} rounds of {} sweeps, want at least 1", self.rounds, self.sweeps);
         }
-        if u32::try_from(self.per_round() as u64 * u64::from(self.rounds)).is_err() {
-            bail!(Invalid, "{} rounds of {} updates are too many", self.rounds, self.per_round());
+        let batches = self.samples / self.batch; // checked above
+        let updates = (batches as u64)
+            .checked_mul(u64::from(self.sweeps))
+            .and_then(|n| n.checked_mul(u64::from(self.rounds)));
+        if updates.is_none_or(|n| n > u64::from(u32::MAX)) {
+            bail!(
+                Invalid,
+                "{} rounds of {} sweeps over {batches} batches are too many updates, want at most {}",
+                self.rounds,
+                self.sweeps,
+                u32::MAX
+            );
         }
         self.optimizer.check()
     }
@@ -138,6 +148,9 @@ pub(super) fn build(asked: &mut Asked<'_>) -> Result<Built> {
             "the objective trains on data, not on rollouts: it is one for a trainer"
         );
     }
+    if info.records & record::CARRY != 0 && !objective.has_sweep() {
+        bail!(Unsupported, "the objective reads the carries of a sweep and has no sweep");
+    }
     check_kernels(parts, rows, &info)?;
     let mut session = SessionBuilder::new(Arc::clone(&asked.backend));
     let views: Vec<(String, View)> = VIEWS.iter().map(|(n, v)| ((*n).to_owned(), *v)).collect();
@@ -167,7 +180,10 @@ pub(super) fn build(asked: &mut Asked<'_>) -> Result<Built> {
         &mut session,
         &mut |w: &[Weight]| bound(w, actor),
     )?;
-    let sweep = match info.records & record::CARRY != 0 && objective.has_sweep() {
+    if info.records & (record::STATES | record::CARRY) != 0 {
+        Trajectory::check(&program)?;
+    }
+    let sweep = match info.records & record::CARRY != 0 {
         true => {
             let mut bind = |w: &[Weight]| bound(w, Actor::Base);
             Some(SweepPlan::add(&mut session, parts, *objective, plan.batch, &mut bind)?)

@@ -4,7 +4,7 @@
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use crate::exec::Interrupt;
-use crate::mem::{Budget, Tensor, zeros};
+use crate::mem::{Block, Budget, Tensor, zeros};
 use crate::sample::{Advance, Cond, Replay, Trajectory};
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ pub struct Rollout {
     /// One per batch of the updates; none where the objective does not ask.
     pub trajectories: Vec<Trajectory>,
     /// Per batch and component: [records, batch, ...].
-    pub carries: Vec<Vec<Vec<u8>>>,
+    pub carries: Vec<Vec<Block>>,
     pub reward: Option<Reward>,
     /// `[samples]`
     pub advantage: Vec<f64>,
@@ -40,15 +40,16 @@ pub fn record(
     replay: &mut Replay,
     samples: usize,
     batch: Option<usize>,
+    budget: &Arc<Budget>,
     interrupt: &mut dyn FnMut() -> Interrupt,
 ) -> Result<Vec<Trajectory>> {
     let Some(batch) = batch else {
         while replay.advance(interrupt)? != Advance::Done {}
         return Ok(Vec::new());
     };
-    let mut taken = Trajectory::new(replay)?;
+    let mut taken = Trajectory::new(replay, budget)?;
     let mut out = (0..samples.div_ceil(batch.max(1)))
-        .map(|_| taken.of_batch(batch))
+        .map(|_| taken.of_batch(batch, budget))
         .collect::<Result<Vec<_>>>()?;
     let drawn = replay.program.batch;
     for first in (0..samples).step_by(drawn.max(1)) {
@@ -97,7 +98,7 @@ impl Rollout {
         for (i, trajectory) in self.trajectories.iter().enumerate() {
             for k in 0..records {
                 // every trajectory of a rollout was made by `of_batch` of one, with the same sizes
-                let from = &trajectory.states[c].1[k * size..(k + 1) * size];
+                let from = &trajectory.states[c].1.bytes()[k * size..(k + 1) * size];
                 out.bytes_mut()[(k * parts + i) * size..][..size].copy_from_slice(from);
             }
         }

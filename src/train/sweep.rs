@@ -9,7 +9,7 @@ use super::objective::{Objective, SweepIo, record};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{Backend, BufferId, Interrupt, PlanId, RunKey, Session, SessionBuilder};
-use crate::mem::{Budget, zeros};
+use crate::mem::{Block, Budget};
 use crate::sample::{Binder, Build, Parts, Space, Trajectory};
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ pub struct Sweep {
     session: Session,
     swept: SweepPlan,
     bytes: u64,
+    budget: Arc<Budget>,
 }
 
 /// A sweep as a plan of a session, which may hold other plans.
@@ -53,7 +54,8 @@ impl Sweep {
         let mut session = SessionBuilder::new(backend);
         let swept = SweepPlan::add(&mut session, parts, objective, batch, bind)?;
         let bytes = session.bytes();
-        Ok(Self { session: session.allocate(budget)?, swept, bytes })
+        let session = session.allocate(budget)?;
+        Ok(Self { session, swept, bytes, budget: Arc::clone(budget) })
     }
 
     /// Memory the session took.
@@ -68,8 +70,8 @@ impl Sweep {
         first: Option<&[Vec<u8>]>,
         key: RunKey,
         interrupt: &mut dyn FnMut() -> Interrupt,
-    ) -> Result<Vec<Vec<u8>>> {
-        self.swept.run(&mut self.session, trajectory, first, key, interrupt)
+    ) -> Result<Vec<Block>> {
+        self.swept.run(&mut self.session, trajectory, first, key, &self.budget, interrupt)
     }
 }
 
@@ -163,8 +165,9 @@ impl SweepPlan {
         trajectory: &Trajectory,
         first: Option<&[Vec<u8>]>,
         key: RunKey,
+        budget: &Arc<Budget>,
         interrupt: &mut dyn FnMut() -> Interrupt,
-    ) -> Result<Vec<Vec<u8>>> {
+    ) -> Result<Vec<Block>> {
         let n = self.components.len();
         let records = trajectory.levels.len() / n.max(1);
         if trajectory.states.len() != n || records == 0 {
@@ -177,8 +180,9 @@ impl SweepPlan {
         let start = if self.backwards { records - 1 } else { 0 };
         let mut carries = Vec::new();
         for (c, places) in self.components.iter().enumerate() {
-            let mut all = zeros(places.carry_bytes.saturating_mul(records), "a sweep")?;
-            let slot = &mut all[start * places.carry_bytes..][..places.carry_bytes];
+            let mut all =
+                Block::new(places.carry_bytes.saturating_mul(records), budget, "a sweep")?;
+            let slot = &mut all.bytes_mut()[start * places.carry_bytes..][..places.carry_bytes];
             match first.map(|f| f.get(c)) {
                 None => {}
                 Some(Some(bytes)) if bytes.len() == slot.len() => slot.copy_from_slice(bytes),
@@ -199,7 +203,7 @@ impl SweepPlan {
             for (places, (desc, states)) in self.components.iter().zip(&trajectory.states) {
                 let size = desc.bytes();
                 for (buffer, k) in [(places.x, at), (places.x_next, before)] {
-                    match states.get(k * size..(k + 1) * size) {
+                    match states.bytes().get(k * size..(k + 1) * size) {
                         Some(state) => session.write(buffer, state)?,
                         None => bail!(Invalid, "sweep: the trajectory has no record {k}"),
                     }
@@ -222,7 +226,7 @@ impl SweepPlan {
             while !session.run(self.plan, key, interrupt)? {}
             for (places, all) in self.components.iter().zip(&mut carries) {
                 let size = places.carry_bytes;
-                session.read(places.carry, &mut all[at * size..(at + 1) * size])?;
+                session.read(places.carry, &mut all.bytes_mut()[at * size..(at + 1) * size])?;
             }
         }
         Ok(carries)

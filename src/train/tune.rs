@@ -12,15 +12,15 @@ use super::objective::{ObjectiveInfo, record};
 use super::parameter::{from_bytes, to_bytes};
 use super::rollout::{self, Reward, Rollout};
 use super::run::Report;
-use super::sweep::SweepPlan;
+use super::sweep::{SweepPlan, carry_desc};
 use super::update::Step;
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use crate::exec::session::PIECE;
 use crate::exec::{BufferId, Interrupt, RunKey, Session};
 use crate::graph::Weight;
-use crate::mem::{Budget, Tensor};
-use crate::sample::{Parts, Replay, Request, Rows, Trajectory};
+use crate::mem::{Block, Budget, Tensor};
+use crate::sample::{At, Parts, Replay, Request, Rows, Trajectory};
 use crate::weights::SafeTensors;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -117,12 +117,26 @@ impl Tuning {
         let built = assemble::build(&mut asked)?;
         let (plan, parts) = (&asked.plan, &asked.parts);
         let records = asked.objective.info()?.records;
-        let mut total = built.session.bytes();
+        let program = &built.program;
+        let levels = asked.rows.len() as u64 + 1;
+        let mut total = built.session.bytes().saturating_add(program.redraw_bytes(plan.samples));
+        let mut add = |bytes: usize, times: u64| {
+            total = total.saturating_add((bytes as u64).saturating_mul(times));
+        };
+        for (_, b) in program.results() {
+            add(b.desc.bytes() / program.batch, plan.samples as u64);
+        }
+        for cond in &parts.conds {
+            add(cond.desc.bytes(), plan.samples as u64); // where one per group is spread over its samples
+        }
         for c in 0..parts.components.len() {
-            let one = parts.state(c, plan.samples)?.bytes() as u64;
-            let kept = [record::STATES, record::CARRY].iter().filter(|r| records & **r != 0);
-            let kept = kept.count() as u64 * (asked.rows.len() as u64 + 1);
-            total = total.saturating_add(one.saturating_mul(1 + kept));
+            if records & (record::STATES | record::CARRY) != 0 {
+                add(parts.state(c, plan.samples)?.bytes(), levels);
+                add(parts.state(c, program.batch)?.bytes(), levels); // as they are drawn
+            }
+            if records & record::CARRY != 0 {
+                add(carry_desc(parts, c, plan.samples)?.bytes(), levels);
+            }
         }
         Ok(total)
     }
@@ -240,7 +254,11 @@ impl Tuning {
         self.replay.begin(&self.rows, request, &nulls, &self.budget)?;
         let states = self.info.records & (record::STATES | record::CARRY) != 0;
         let batch = states.then_some(plan.batch);
-        let trajectories = rollout::record(&mut self.replay, plan.samples, batch, interrupt)?;
+        let trajectories =
+            rollout::record(&mut self.replay, plan.samples, batch, &self.budget, interrupt)?;
+        if self.replay.at() != At::Done {
+            bail!(Internal, "a rollout that ended at {:?}", self.replay.at());
+        }
         let results = self.replay.take_results().into_iter().map(|(n, t)| (n, Arc::new(t)));
         self.rollout = Some(Rollout {
             first,
@@ -290,7 +308,8 @@ impl Tuning {
             advantage = from_bytes(&bytes, float);
         }
         let mut carries = Vec::new();
-        if let Some(rollout) = self.rollout.take() {
+        if let Some(mut rollout) = self.rollout.take() {
+            (rollout.reward, rollout.carries) = (None, Vec::new()); // their memory first
             let swept = self.sweep(&rollout, &reward, interrupt);
             self.rollout = Some(rollout);
             carries = swept?;
@@ -308,7 +327,7 @@ impl Tuning {
         rollout: &Rollout,
         reward: &Reward,
         interrupt: &mut dyn FnMut() -> Interrupt,
-    ) -> Result<Vec<Vec<Vec<u8>>>> {
+    ) -> Result<Vec<Vec<Block>>> {
         let mut out = Vec::new();
         for (i, trajectory) in rollout.trajectories.iter().enumerate() {
             let row = i * self.plan.batch;
@@ -320,7 +339,8 @@ impl Tuning {
             let key = self.key(self.done + 1, first_id);
             let Some(sweep) = &mut self.sweep else { return Ok(Vec::new()) };
             let session = self.replay.session();
-            out.push(sweep.run(session, trajectory, first.as_deref(), key, interrupt)?);
+            let first = first.as_deref();
+            out.push(sweep.run(session, trajectory, first, key, &self.budget, interrupt)?);
         }
         Ok(out)
     }
@@ -341,14 +361,14 @@ impl Tuning {
             let Some([state, given, _]) = places else { continue };
             let (desc, states) = &trajectory.states[c]; // one per component, as the places
             let from = states.len().saturating_sub(desc.bytes());
-            session.write(*state, states.get(from..).unwrap_or_default())?;
+            session.write(*state, states.bytes().get(from..).unwrap_or_default())?;
             let rows = gradient_rows(&self.parts, reward, c, row, self.plan.batch)?;
             session.write(*given, &rows)?;
         }
         while !session.run(start.plan, key, interrupt)? {}
         let mut out = Vec::new();
         for (c, places) in start.places.iter().enumerate() {
-            let desc = super::sweep::carry_desc(&self.parts, c, self.plan.batch)?;
+            let desc = carry_desc(&self.parts, c, self.plan.batch)?;
             let mut bytes = vec![0; desc.bytes()];
             if let Some([_, _, by_state]) = places {
                 session.read(*by_state, &mut bytes)?;
@@ -439,26 +459,27 @@ impl Tuning {
             session.write(*buffer, &rollout.cond(i, cond, first, batch)?)?;
         }
         let records = &self.step.records;
+        let n = self.parts.components.len();
+        let column = |values: &[f64], c: usize, width: usize| {
+            let rows = values.chunks_exact(n * width);
+            let own: Vec<f64> = rows.flat_map(|r| &r[c * width..][..width]).copied().collect();
+            to_bytes(&own, float)
+        };
+        // of the rows, whether or not states were recorded beside them
+        for (c, buffer) in records.sigmas.iter().enumerate() {
+            session.write(*buffer, &column(&self.rows.levels, c, 1))?;
+        }
+        for (c, buffer) in records.kernels.iter().enumerate() {
+            session.write(*buffer, &column(&self.rows.kernels, c, 3))?;
+        }
         if let Some(trajectory) = rollout.trajectories.get(which) {
-            let n = self.parts.components.len();
-            let column = |values: &[f64], c: usize, width: usize| {
-                let rows = values.chunks_exact(n * width);
-                let own: Vec<f64> = rows.flat_map(|r| &r[c * width..][..width]).copied().collect();
-                to_bytes(&own, float)
-            };
             for (buffer, (_, bytes)) in records.states.iter().zip(&trajectory.states) {
-                session.write(*buffer, bytes)?;
-            }
-            for (c, buffer) in records.sigmas.iter().enumerate() {
-                session.write(*buffer, &column(&trajectory.levels, c, 1))?;
-            }
-            for (c, buffer) in records.kernels.iter().enumerate() {
-                session.write(*buffer, &column(&trajectory.kernels, c, 3))?;
+                session.write(*buffer, bytes.bytes())?;
             }
         }
         if let Some(carries) = rollout.carries.get(which) {
             for (buffer, bytes) in records.carry.iter().zip(carries) {
-                session.write(*buffer, bytes)?;
+                session.write(*buffer, bytes.bytes())?;
             }
         }
         for (c, buffer) in records.reward_grad.iter().enumerate() {

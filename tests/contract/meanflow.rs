@@ -109,7 +109,7 @@ fn a_sweep_carries_the_adjoint_back() {
     let levels = &job.knots[0];
     let value = |k: usize, row: usize| {
         let at = (k * BATCH + row) * 4;
-        f64::from(f32::from_ne_bytes(carry[0][at..at + 4].try_into().unwrap()))
+        f64::from(f32::from_ne_bytes(carry[0].bytes()[at..at + 4].try_into().unwrap()))
     };
     let mut adjoint = 1.0;
     for k in (0..levels.len()).rev() {
@@ -139,7 +139,7 @@ fn a_sweep_carries_the_adjoint_back() {
     let weights = bind(&job.weights, b.graph.weights()).unwrap();
     let plan = session.plan(&b.graph, &[input], &[(io.loss.unwrap(), output)], &weights).unwrap();
     let mut session = session.allocate(&budget).unwrap();
-    session.write(input, &carry[0]).unwrap();
+    session.write(input, carry[0].bytes()).unwrap();
     session.run(plan, key, go).unwrap();
     let mut loss = [0u8; 4];
     session.read(output, &mut loss).unwrap();
@@ -150,5 +150,5 @@ fn a_sweep_carries_the_adjoint_back() {
     // it is no copy of the reward's gradient, and without one there is nothing to carry
     assert!(adjoint < 0.2, "the whole product is {adjoint}");
     let none = sweep.run(&trajectory, None, key, go).unwrap();
-    assert!(none[0].iter().all(|b| *b == 0));
+    assert!(none[0].bytes().iter().all(|b| *b == 0));
 }

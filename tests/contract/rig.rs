@@ -208,7 +208,7 @@ impl Job {
     /// The states the first batch passes through.
     pub(crate) fn record(&self, n: usize) -> Result<Trajectory> {
         let mut replay = self.begin(0, n)?;
-        let mut trajectory = Trajectory::new(&replay)?;
+        let mut trajectory = Trajectory::new(&replay, &Budget::unlimited())?;
         trajectory.record(&mut replay, &mut || diffx::exec::Interrupt::Continue)?;
         Ok(trajectory)
     }

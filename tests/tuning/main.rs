@@ -9,4 +9,5 @@ mod contract;
 mod mixture;
 mod normal;
 mod probe;
+mod records;
 mod rig;

@@ -55,3 +55,48 @@ impl Objective for Probe {
         Ok(())
     }
 }
+
+/// Tells the levels and, where they are asked for, the a of each step; reads nothing else that it asks for.
+pub(crate) struct Levels {
+    also: u32,
+}
+
+impl Factory for Levels {
+    const ID: &'static CStr = c"org.tuning.levels";
+    const SUMMARY: &'static CStr = c"tells levels without states";
+    const SCHEMA: Option<&'static CStr> = schema![
+        "also": integer "what to ask for besides levels, as bits", default 0, minimum 0, maximum 63;
+    ];
+
+    fn create(config: &mut Config) -> Result<Self> {
+        Ok(Self { also: config.usize("also", 0, 0..=63)? as u32 })
+    }
+}
+
+impl Objective for Levels {
+    fn info(&self) -> ObjectiveInfo {
+        ObjectiveInfo {
+            records: record::SIGMAS | record::REWARD | self.also,
+            metrics: (0..2 * MOST_ROWS).map(|i| format!("told{i}")).collect(),
+            n_rewards: 1,
+            ..ObjectiveInfo::default()
+        }
+    }
+
+    fn loss<'b>(&self, b: Builder<'b>, io: &mut Loss<'b>) -> Result<()> {
+        let sigmas = io.sigmas(0);
+        let kernels = (self.also & record::KERNELS != 0).then(|| io.kernels(0));
+        let (levels, steps) = (sigmas.shape()[0], kernels.map_or(0, |k| k.shape()[0]));
+        for i in 0..MOST_ROWS as i64 {
+            let zero = || b.scalar(0.0);
+            let level = if i < levels { sigmas.slice(&[i], &[i + 1]).sum(&[]) } else { zero() };
+            let keeps = |k: i64| kernels.unwrap().slice(&[k, 0], &[k + 1, 1]).sum(&[]);
+            io.set_metric(i as usize, level);
+            io.set_metric(MOST_ROWS + i as usize, if i < steps { keeps(i) } else { zero() });
+        }
+        let base = b.denoiser_of("base").unwrap();
+        let d = b.denoise_at(base, &[io.x0(0)], &[b.scalar(1.0)])[0];
+        io.set_loss(d.square().mean(&[]));
+        Ok(())
+    }
+}

@@ -21,11 +21,15 @@ diffx_plugin::diffx_plugin! {
     version: "1.0.0",
     license: "MIT",
     models: [Mixture, Normal],
-    objectives: [crate::probe::Probe],
+    objectives: [crate::probe::Probe, crate::probe::Levels],
 }
 
 pub(crate) fn engine() -> Arc<Engine> {
-    let engine = Engine::new(Options { threads: 2, ..Options::default() }).unwrap();
+    engine_with(Options { threads: 2, ..Options::default() })
+}
+
+pub(crate) fn engine_with(options: Options) -> Arc<Engine> {
+    let engine = Engine::new(options).unwrap();
     // Safety: a static of this program.
     unsafe { engine.register(std::ptr::from_ref(plugin()).cast()) }.unwrap();
     engine
