@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import ctypes
+import importlib
 import struct
 from typing import TYPE_CHECKING, Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
@@ -209,7 +210,8 @@ def _nested(values: Iterator[float], shape: Sequence[int]) -> Any:
 
 def _as_bf16(bits: Any) -> Any:
     try:
-        import ml_dtypes
+        # not by `import`: a checker of types may not have it either
+        ml_dtypes = importlib.import_module("ml_dtypes")
     except ImportError:
         return bits
     return bits.view(ml_dtypes.bfloat16)
