@@ -437,7 +437,7 @@ public:
     /* The same, and which samples it shows. */
     tensor preview(const char *name, dfx_preview &what, DIFFX_REPORT) const {
         dfx_tensor *t = nullptr;
-        what = DFX_PREVIEW_INIT;
+        what = detail::sized<dfx_preview>();
         to(dfx_job_preview_at(p_, name, &what, &t, to.place()));
         return tensor(t);
     }

@@ -61,8 +61,10 @@ fn model(engine: &Arc<Engine>) -> Arc<OpenModel> {
     OpenModel::from_file(engine, file).expect("the tiny model")
 }
 
+/// Tests of one process run side by side, each on a thread of its own.
 fn temporary(name: &str) -> PathBuf {
-    std::env::temp_dir().join(format!("diffx-fuzz-{}-{name}", std::process::id()))
+    let (process, thread) = (std::process::id(), std::thread::current().id());
+    std::env::temp_dir().join(format!("diffx-fuzz-{process}-{thread:?}-{name}"))
 }
 
 fn readers() -> Readers {
