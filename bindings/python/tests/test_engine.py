@@ -243,6 +243,7 @@ class Processes(unittest.TestCase):
         run = python(
             """
             import diffx, os, signal
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # who runs the tests may ignore it
             engine = diffx.Engine()
             job = engine.model("vix").pipeline(steps=100000).start(100000)
             sent = []
@@ -260,7 +261,8 @@ class Processes(unittest.TestCase):
 
     def test_an_interrupt_from_outside_ends_sample(self) -> None:
         program = """
-        import diffx
+        import diffx, signal
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         pipeline = diffx.Engine().model("vix").pipeline(steps=100000)
         print("ready", flush=True)
         pipeline.sample(100000)
