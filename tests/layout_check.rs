@@ -17,22 +17,23 @@ use std::sync::{Arc, Mutex};
 /// The example plugin, described, over the SDK in `plugins/sdk` after `edit` of its mirrors.
 fn plugin(name: &str, edit: impl Fn(String) -> String) -> PathBuf {
     let dir = folder("layout_check").join(name);
-    let copy = |from: &str, to: &str| {
-        for file in walk(&root().join(from)) {
-            let to = dir.join(to).join(file.strip_prefix(root().join(from)).unwrap());
+    let copy = |part: &str| {
+        for file in walk(&root().join(part)) {
+            let to = dir.join(file.strip_prefix(root()).unwrap());
             fs::create_dir_all(to.parent().unwrap()).unwrap();
             fs::copy(&file, to).unwrap();
         }
     };
-    copy("plugins/sdk/src", "plugins/sdk/src");
-    copy("plugins/examples/rust_minimal", "plugins/examples/rust_minimal");
+    for part in ["plugins/sdk", "plugins/event", "plugins/examples/rust_minimal"] {
+        copy(part);
+    }
     fs::copy(root().join("Cargo.lock"), dir.join("plugins/examples/rust_minimal/Cargo.lock"))
         .unwrap();
-    fs::copy(root().join("plugins/sdk/Cargo.toml"), dir.join("plugins/sdk/Cargo.toml")).unwrap();
-    // the SDK takes its version and lints from the workspace above it
+    // both take their version and lints from the workspace above them
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let end = workspace.find("\n[package]").unwrap();
-    let workspace = workspace[..end].replace("plugins/*", "plugins/sdk");
+    let workspace =
+        workspace[..end].replace("[\"plugins/*\"]", "[\"plugins/sdk\", \"plugins/event\"]");
     fs::write(dir.join("Cargo.toml"), workspace).unwrap();
     let mirrors = dir.join("plugins/sdk/src/abi/mod.rs");
     fs::write(&mirrors, edit(fs::read_to_string(&mirrors).unwrap())).unwrap();
