@@ -191,7 +191,7 @@ pub unsafe extern "C" fn dfx_plugin_load(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dfx_factory_count(e: *const CEngine) -> u32 {
     // Safety: the contract of the header.
-    quiet(0, || unsafe { CEngine::get(e) }.map_or(0, |h| h.value.factories().len() as u32))
+    quiet(0, || unsafe { CEngine::get(e) }.map_or(0, |h| h.value.factory_count() as u32))
 }
 
 /// # Safety
@@ -206,11 +206,7 @@ pub unsafe extern "C" fn dfx_factory_json(
     with(e, err, |handle| {
         // Safety: the contract of the header.
         let json = unsafe { out(json, "json") }?;
-        let mut all = handle.value.factories();
-        if i as usize >= all.len() {
-            bail!(NotFound, "factory {i}, there are {}", all.len());
-        }
-        json.write(handle.keep(all.swap_remove(i as usize)));
+        json.write(handle.keep(handle.value.factory(i as usize)?));
         Ok(())
     })
 }

@@ -38,13 +38,14 @@ pub use score::Scoring;
 pub use setting::Setting;
 pub use simulate::Paths;
 
+use crate::bail;
 use crate::base::{Error, Result, Status};
 use crate::cpu::Cpu;
 use crate::cuda;
 use crate::exec::Backend;
 use crate::mem::Budget;
 use crate::mem::arena::HostAllocator;
-use crate::plugin::{Candidate, Choice, Kind, Registry, Trust};
+use crate::plugin::{Candidate, Choice, Factory, Kind, Registry, Trust};
 use crate::sample::{Grid, Guidance, Model, Process, Sampler};
 use crate::train::Objective;
 use pump::Queue;
@@ -208,23 +209,22 @@ impl Engine {
         Ok(source)
     }
 
-    /// Kind, id, summary and config schema of every factory, as JSON objects.
-    pub fn factories(&self) -> Vec<String> {
+    pub fn factory_count(&self) -> usize {
+        self.plugins().factories().count()
+    }
+
+    /// Kind, id, summary and config schema of a factory, as a JSON object.
+    pub fn factory(&self, i: usize) -> Result<String> {
         let registry = self.plugins();
-        let mut out = Vec::new();
-        for f in registry.factories() {
-            let schema: Option<Value> =
-                f.config_schema().map(|s| serde_json::from_str(s).unwrap_or_else(|_| s.into()));
-            let json = serde_json::json!({
-                "kind": f.kind().name(),
-                "id": f.id(),
-                "plugin": f.plugin(),
-                "summary": f.summary(),
-                "config_schema": schema,
-            });
-            out.push(json.to_string());
+        match registry.factories().nth(i) {
+            Some(f) => Ok(describe(f)),
+            None => bail!(NotFound, "factory {i}, there are {}", registry.factories().count()),
         }
-        out
+    }
+
+    /// The same of every factory.
+    pub fn factories(&self) -> Vec<String> {
+        self.plugins().factories().map(describe).collect()
     }
 
     /// Every plugin with its factories.
@@ -336,6 +336,20 @@ fn elevated() -> bool {
         ids.len() < 2 || ids.iter().any(|id| *id != ids[0])
     };
     differ("Uid:") || differ("Gid:")
+}
+
+/// Kind, id, summary and config schema, as a JSON object.
+fn describe(f: &Factory) -> String {
+    let schema: Option<Value> =
+        f.config_schema().map(|s| serde_json::from_str(s).unwrap_or_else(|_| s.into()));
+    serde_json::json!({
+        "kind": f.kind().name(),
+        "id": f.id(),
+        "plugin": f.plugin(),
+        "summary": f.summary(),
+        "config_schema": schema,
+    })
+    .to_string()
 }
 
 /// Log messages on their way to the host.
