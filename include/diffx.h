@@ -385,7 +385,7 @@ typedef struct dfx_simulate_options {
     uint64_t    first_sample;
     uint64_t    n_samples;               /* 0 = 1                                            */
     uint32_t    n_times;
-    uint32_t    substeps;                /* Euler steps from each time to the next; 0 = 1    */
+    uint32_t    substeps;                /* Euler steps up to each time, <= 100000; 0 = 1    */
     const char *process;                 /* a setting: "cir:{\"kappa\":1}"                   */
     const double     *times;             /* ascending, from 0 on                             */
     const dfx_tensor *x0;                /* f32 or f64: where paths start at time 0          */

@@ -8,9 +8,10 @@ use diffx::engine::Evaluation;
 use diffx::engine::manifest::Manifest;
 use diffx::engine::recipe::Recipe;
 use diffx::engine::trainer::Trainer;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Pipeline, Setting};
+use diffx::engine::{Engine, Job, JobOptions, OpenModel, Paths, Pipeline, Setting};
 use diffx::exec::Interrupt;
 use diffx::mem::Tensor;
+use diffx::sample::Scheme;
 use diffx::weights::{Out, SafeTensors, write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -245,4 +246,27 @@ fn an_output_is_evaluated_once() {
         assert!(a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= 1e-6 * b.abs()), "{name}");
     }
     refused(ask(&["grad.x", "x", "grad.x"]), "eval: output grad.x is asked for twice");
+}
+
+#[test]
+fn a_simulation_that_would_not_end_is_refused() {
+    let engine = model::engine(1);
+    let x0 = Tensor::from_f32(&[1], &[1.0], engine.budget()).unwrap();
+    let process = Setting::parse("cir").unwrap();
+    let paths = |substeps| {
+        engine.simulate(&Paths {
+            process: &process,
+            x0: &x0,
+            per_sample: false,
+            times: &[1.0],
+            keep: &[],
+            scheme: Scheme::Euler { substeps },
+            n_samples: 1,
+            seed: 0,
+            first_sample: 0,
+        })
+    };
+    assert!(paths(100_000).is_ok());
+    refused(paths(100_001), "100001 steps between two times, want 1 to 100000");
+    refused(paths(0), "0 steps between two times, want 1 to 100000");
 }

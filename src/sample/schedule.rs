@@ -11,12 +11,15 @@ use std::sync::Arc;
 pub enum Scheme {
     /// The process's own transition, exact whatever the times.
     Exact,
-    /// So many Euler-Maruyama steps from each time to the next, with full truncation where the data are positive.
+    /// So many Euler-Maruyama steps (at most 100000) from each time to the next, with full truncation where the data are positive.
     Euler { substeps: u32 },
 }
 
 /// Most pieces of one interval: a call that cannot be stopped must end in sensible time.
 const MOST_PIECES: u32 = 1 << 12;
+
+/// Most Euler steps of one interval, for the same reason; whoever wants more adds times and keeps some.
+const MOST_SUBSTEPS: u32 = 100_000;
 
 /// Times asked of a plugin at once.
 const AT_ONCE: usize = 4096;
@@ -59,8 +62,10 @@ impl<'a> Schedule<'a> {
         }
         let mut schedule = Self { times, keep, scheme, levels: None, anew: homogeneous };
         match scheme {
-            Scheme::Euler { substeps: 0 } => bail!(Invalid, "0 steps between two times, want 1 on"),
-            Scheme::Euler { .. } => {}
+            Scheme::Euler { substeps: 1..=MOST_SUBSTEPS } => {}
+            Scheme::Euler { substeps: n } => {
+                bail!(Invalid, "{n} steps between two times, want 1 to {MOST_SUBSTEPS}")
+            }
             Scheme::Exact => schedule.levels = Some(schedule.levels(process, float, budget)?),
         }
         let steps: u64 = (0..times.len()).map(|k| u64::from(schedule.pieces(k))).sum();
