@@ -234,7 +234,7 @@ fn an_output_is_evaluated_once() {
     ];
     let ask = |names: &[&str]| {
         let outputs: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        pipeline.evaluate(&Evaluation { slot: "", inputs: &inputs, outputs: &outputs })
+        pipeline.evaluate(&Evaluation { slot: "", phase: 0, inputs: &inputs, outputs: &outputs })
     };
     let all = ask(&["grad.sigma", "x", "grad.x"]).unwrap();
     for (together, name) in all.iter().zip(["grad.sigma", "x", "grad.x"]) {

@@ -157,8 +157,12 @@ pub unsafe extern "C" fn dfx_pipeline_eval(
             // Safety: as above.
             outputs.push(unsafe { needed(*name, "output name") }?.to_owned());
         }
-        let found =
-            pipeline.value.evaluate(&Evaluation { slot, inputs: &inputs, outputs: &outputs })?;
+        let found = pipeline.value.evaluate(&Evaluation {
+            slot,
+            phase: 0,
+            inputs: &inputs,
+            outputs: &outputs,
+        })?;
         for (i, tensor) in found.into_iter().enumerate() {
             let made = CTensor::of(Arc::new(tensor));
             // Safety: the header asks for room for n_outputs pointers.

@@ -40,7 +40,8 @@ pub(super) fn run(host: &Host, args: &Eval) -> std::result::Result<(), Failure> 
         names.extend(floats.map(|(n, _)| format!("grad.{n}")));
     }
     let slot = args.slot.as_deref().unwrap_or("");
-    let tensors = pipeline.evaluate(&Evaluation { slot, inputs: &given, outputs: &names })?;
+    let tensors =
+        pipeline.evaluate(&Evaluation { slot, phase: 0, inputs: &given, outputs: &names })?;
     let out: Vec<Out<'_>> = names
         .iter()
         .zip(&tensors)

@@ -7,7 +7,9 @@ mod builtin;
 pub mod carried;
 mod complete;
 pub mod config;
+mod directory;
 mod eval;
+pub mod families;
 mod hold;
 pub mod job;
 pub mod log;
@@ -286,6 +288,16 @@ impl Engine {
             *s = self.resolve(Kind::Grid, s)?;
         }
         Ok(())
+    }
+
+    /// The keys of its config, where the plugin documents them.
+    pub fn config_keys(&self, kind: Kind, id: &str) -> Result<Option<Vec<String>>> {
+        let registry = self.plugins();
+        let factory = registry.resolve(kind, id)?;
+        let Some(text) = factory.config_schema() else { return Ok(None) };
+        let schema: Value = serde_json::from_str(text).unwrap_or_default();
+        let keys = schema.get("properties").and_then(Value::as_object);
+        Ok(keys.map(|map| map.keys().cloned().collect()))
     }
 
     fn plugins(&self) -> std::sync::RwLockReadGuard<'_, Registry> {

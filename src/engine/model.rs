@@ -1,6 +1,7 @@
 //! An open model file: its description, its networks, and its weights as they are asked for. Immutable and shared.
 
 use super::carried;
+use super::directory;
 use super::manifest::{self, Manifest};
 use super::setting::Setting;
 use super::{Engine, strict};
@@ -42,18 +43,36 @@ impl OpenModel {
                     names.join(", ")
                 )
             }
+            _ if Path::new(path).is_dir() => {
+                let (file, manifest) = directory::open(engine, Path::new(path))?;
+                return Self::described(engine, file, manifest);
+            }
             _ => SafeTensors::open(Path::new(path))?,
         };
+        if !file.metadata().contains_key(manifest::KEY)
+            && let Some(manifest) = directory::beside(engine, &file)?
+        {
+            return Self::described(engine, file, manifest);
+        }
         Self::from_file(engine, file)
     }
 
     /// The model of a file that is open already.
     pub fn from_file(engine: &Arc<Engine>, file: SafeTensors) -> Result<Arc<Self>> {
-        let label = file.label().to_owned();
+        let label = file.label();
         let Some(text) = file.metadata().get(manifest::KEY) else {
             bail!(Format, "{label}: no diffx model: its metadata has no entry {}", manifest::KEY);
         };
-        let mut manifest = Manifest::parse(text).map_err(|e| e.within(&label))?;
+        let manifest = Manifest::parse(text).map_err(|e| e.within(label))?;
+        Self::described(engine, file, manifest)
+    }
+
+    fn described(
+        engine: &Arc<Engine>,
+        file: SafeTensors,
+        mut manifest: Manifest,
+    ) -> Result<Arc<Self>> {
+        let label = file.label().to_owned();
         let mut networks = BTreeMap::new();
         let build = |s: &Setting| engine.model(s).map_err(|e| e.within(&label));
         networks.insert("base".to_owned(), build(&manifest.model)?);

@@ -303,7 +303,7 @@ fn a_round_of_nft_comes_to_its_closed_form() {
         let denoised = |path: &std::path::Path| {
             let pipeline = Pipeline::new(&open(&engine, path), "{}").unwrap();
             let outputs = ["x".to_owned()];
-            let e = Evaluation { slot: "", inputs: &inputs, outputs: &outputs };
+            let e = Evaluation { slot: "", phase: 0, inputs: &inputs, outputs: &outputs };
             rows(&pipeline.evaluate(&e).unwrap()[0])
         };
         let (then, now) = (denoised(&path), denoised(&out));

@@ -1,0 +1,5 @@
+//! DiT and SiT.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

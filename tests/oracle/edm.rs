@@ -1,0 +1,5 @@
+//! The networks of EDM.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! LLaDA.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! Files that must open, and files that must not.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

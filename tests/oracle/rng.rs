@@ -1,0 +1,5 @@
+//! The torch generator.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

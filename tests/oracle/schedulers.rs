@@ -1,0 +1,5 @@
+//! Schedulers of diffusers.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

@@ -1,0 +1,5 @@
+//! UNet2DModel.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];

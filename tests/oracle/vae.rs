@@ -1,0 +1,5 @@
+//! AutoencoderKL.
+
+use crate::Row;
+
+pub(crate) const KINDS: &[Row] = &[];
