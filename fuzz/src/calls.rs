@@ -60,6 +60,8 @@ struct Host<'a> {
     job: [*mut c_void; 2],
     tensor: [*mut c_void; 4],
     trainer: *mut c_void,
+    /// One trainer a run: its graphs take as long as forty other calls.
+    trained: bool,
     /// Memory lent by dfx_tensor_wrap, alive until the end.
     lent: Box<[u64; 64]>,
     freed: Box<u32>,
@@ -90,6 +92,7 @@ fn once(data: &[u8]) {
         job: [null_mut(); 2],
         tensor: [null_mut(); 4],
         trainer: null_mut(),
+        trained: false,
         lent: Box::new([0; 64]),
         freed: Box::new(0),
         wrapped: 0,
@@ -281,8 +284,8 @@ impl Host<'_> {
                 19 => self.use_tensor(),
                 20 => self.simulate(),
                 21 => self.evaluate(),
-                22 => self.create_trainer(),
-                23 | 24 => self.train(),
+                22 if !self.trained => self.create_trainer(),
+                22..=24 => self.train(),
                 25 => self.pump(),
                 26 => self.plugins(),
                 _ => self.release(),
@@ -582,7 +585,7 @@ impl Host<'_> {
             // Safety: texts and lists live until the call returns.
             let status =
                 unsafe { dfx_trainer_plan(engine, recipe.as_ptr(), options, &raw mut bytes, err) };
-            self.said(status);
+            self.trained = self.said(status);
             return;
         }
         let mut out = null_mut();
@@ -590,6 +593,7 @@ impl Host<'_> {
         let status =
             unsafe { dfx_trainer_create(engine, recipe.as_ptr(), options, &raw mut out, err) };
         if self.said(status) {
+            self.trained = true;
             // Safety: as said there.
             unsafe { Self::place(&mut self.trainer, out, dfx_trainer_release) };
         }
