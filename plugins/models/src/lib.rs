@@ -1,12 +1,28 @@
-//! The built-in models, one file each, on the plugin SDK alone. `layer` holds what they share.
+//! The built-in models, one file each, on the plugin SDK alone. `block` holds what they share.
 
-mod layer;
+mod block;
+mod csdi;
+mod dit;
+mod dit_original;
+mod llada;
 mod mlp;
 mod null;
+mod tabular;
 mod temporal;
 
 diffx_plugin::diffx_plugin! {
     id: "org.diffx.models",
     license: "MIT OR Apache-2.0",
-    models: [null::Null, mlp::Mlp, temporal::Temporal],
+    models: [
+        null::Null,
+        mlp::Mlp,
+        temporal::Temporal,
+        dit::Dit,
+        dit_original::DitOriginal,
+        dit_original::Sit,
+        csdi::Csdi,
+        tabular::TabDdpm,
+        tabular::TabSyn,
+        llada::Llada,
+    ],
 }

@@ -4,7 +4,11 @@
 //! Config: `dims` of one sample, `width`, `depth`, `conds` {name: number of features}, `predicts`, `out` (features of
 //! the output when it is not shaped as the input, for heads such as Doob's h).
 
-use crate::layer::{self, Start};
+use crate::block::embedding::noise_embedding;
+use crate::block::layer::EPS;
+use crate::block::modulation::{modulated_norm, modulation};
+use crate::block::predicts::PREDICTS;
+use crate::block::{Start, linear};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Component, Cond, Config, Error, FINITE, Factory, Model, ModelInfo, ModelIo, Node,
@@ -51,18 +55,7 @@ impl Factory for Mlp {
             depth: config.usize("depth", 3, 0..=256)?,
             conds: config.sizes("conds", 1..=MOST)?,
             null_value: config.f64("null_value", 0.0, FINITE)?,
-            predicts: config.one_of(
-                "predicts",
-                &[
-                    ("residual", Predicts::Residual),
-                    ("denoised", Predicts::Denoised),
-                    ("noise", Predicts::Noise),
-                    ("velocity", Predicts::Velocity),
-                    ("score", Predicts::Score),
-                    ("value", Predicts::Value),
-                    ("v", Predicts::V),
-                ],
-            )?,
+            predicts: config.one_of("predicts", PREDICTS)?,
             out: config.usize("out", 0, 0..=MOST)?,
         })
     }
@@ -90,13 +83,13 @@ impl Model for Mlp {
         inputs.extend((0..self.conds.len()).map(|i| io.cond(i)));
         let n_in = self.features + self.conds.iter().map(|c| c.1).sum::<usize>();
         let joined = if inputs.len() == 1 { inputs[0] } else { b.concat(&inputs, -1) };
-        let embedding = layer::noise_embedding(b, io.sigma(0), width);
-        let mut h = layer::linear(b, "input", joined, n_in, width, Start::Spread) + embedding;
+        let embedding = noise_embedding(b, io.sigma(0), width);
+        let mut h = linear(b, "input", joined, n_in, width, Start::Spread) + embedding;
         for i in 0..self.depth {
             h = b.scope(&format!("blocks.{i}"), |b| block(b, i, h, embedding, width));
         }
         let outputs = if self.out == 0 { self.features } else { self.out };
-        let y = layer::linear(b, "output", h.layer_norm(layer::EPS), width, outputs, Start::Zero);
+        let y = linear(b, "output", h.layer_norm(EPS), width, outputs, Start::Zero);
         io.set_out(0, if self.out == 0 { y.reshape(&x.shape()) } else { y });
         Ok(())
     }
@@ -104,10 +97,10 @@ impl Model for Mlp {
 
 fn block<'b>(b: Builder<'b>, i: usize, h: Node<'b>, embedding: Node<'b>, width: usize) -> Node<'b> {
     let name = |part: &str| format!("blocks.{i}.{part}");
-    let m = layer::modulation(b, &name("mod"), embedding, width, 2, 2);
-    let u = layer::modulated_norm(h, m[0], m[1]);
-    let u = layer::linear(b, &name("fc1"), u, width, width, Start::Spread).silu();
-    h + layer::linear(b, &name("fc2"), u, width, width, Start::Spread)
+    let m = modulation(b, &name("mod"), embedding, width, 2, 2);
+    let u = modulated_norm(h, m[0], m[1], EPS);
+    let u = linear(b, &name("fc1"), u, width, width, Start::Spread).silu();
+    h + linear(b, &name("fc2"), u, width, width, Start::Spread)
 }
 
 #[cfg(test)]

@@ -6,7 +6,11 @@
 //! `history_log`, by `history_mean` and `history_std` (in log units then), which a trainer fills in. A level below
 //! -1e8 is unknown; all of them so is the null history.
 
-use crate::layer::{self, Start};
+use crate::block::attention::{self, Heads};
+use crate::block::embedding::noise_embedding;
+use crate::block::layer::{EPS, conv};
+use crate::block::modulation::{modulated_norm, modulation};
+use crate::block::{Start, linear};
 use core::ffi::CStr;
 use diffx_plugin::{
     Builder, Component, Cond, Config, Error, FINITE, Factory, Init, Model, ModelInfo, ModelIo,
@@ -96,21 +100,21 @@ impl Model for Temporal {
         let (window, channels, width) = (self.window as i64, self.channels, self.width);
         let x = io.x(0);
         let steps = x.reshape(&[-1, window, channels as i64]);
-        let mut h = layer::linear(b, "input", steps, channels, width, Start::Spread);
+        let mut h = linear(b, "input", steps, channels, width, Start::Spread);
         if self.history > 0 {
             h = b.concat(&[self.past(b, io.cond(0)), h], 1);
         }
         let time = self.history as i64 + window;
         h = h + b.weight("position", &[time, width as i64], Init::Normal(0.02)).cast(0);
-        let embedding = layer::noise_embedding(b, io.sigma(0), width);
+        let embedding = noise_embedding(b, io.sigma(0), width);
         for i in 0..self.depth {
             h = b.scope(&format!("blocks.{i}"), |b| self.block(b, i, h, embedding));
         }
         let rows = x.shape().first().copied().unwrap_or(0);
         let h = h.slice(&[0, time - window, 0], &[rows, time, width as i64]);
-        let m = layer::modulation(b, "output_mod", embedding, width, 2, 3);
-        let h = layer::modulated_norm(h, m[0], m[1]);
-        let y = layer::linear(b, "output", h, width, channels, Start::Zero);
+        let m = modulation(b, "output_mod", embedding, width, 2, 3);
+        let h = modulated_norm(h, m[0], m[1], EPS);
+        let y = linear(b, "output", h, width, channels, Start::Zero);
         io.set_out(0, y.reshape(&x.shape()));
         Ok(())
     }
@@ -125,33 +129,19 @@ impl Temporal {
         let level = if self.log { level.log() } else { level };
         let level = known.choose((level - self.mean) / self.std, 0.0);
         let both = b.concat(&[level, known.cast(0)], -1);
-        layer::linear(b, "history", both, 2 * self.channels, self.width, Start::Spread)
+        linear(b, "history", both, 2 * self.channels, self.width, Start::Spread)
     }
 
     fn block<'b>(&self, b: Builder<'b>, i: usize, h: Node<'b>, embedding: Node<'b>) -> Node<'b> {
         let name = |part: &str| format!("blocks.{i}.{part}");
-        let m = layer::modulation(b, &name("mod"), embedding, self.width, 6, 3);
-        let u = layer::modulated_norm(h, m[0], m[1]).transpose(&[0, 2, 1]);
-        let u = layer::conv(b, &name("conv1"), u, self.width, KERNEL, 1 << (i % CYCLE)).silu();
-        let u = layer::conv(b, &name("conv2"), u, self.width, 1, 1).transpose(&[0, 2, 1]);
+        let m = modulation(b, &name("mod"), embedding, self.width, 6, 3);
+        let u = modulated_norm(h, m[0], m[1], EPS).transpose(&[0, 2, 1]);
+        let u = conv(b, &name("conv1"), u, self.width, KERNEL, 1 << (i % CYCLE)).silu();
+        let u = conv(b, &name("conv2"), u, self.width, 1, 1).transpose(&[0, 2, 1]);
         let h = h + m[2] * u;
-        let u = layer::modulated_norm(h, m[3], m[4]);
-        h + m[5] * self.attention(b, &name("attn"), u)
-    }
-
-    fn attention<'b>(&self, b: Builder<'b>, name: &str, x: Node<'b>) -> Node<'b> {
-        let width = self.width;
-        let (heads, depth) = (self.heads as i64, (width / self.heads) as i64);
-        let time = (self.history + self.window) as i64;
-        let qkv = layer::linear(b, &format!("{name}.qkv"), x, width, 3 * width, Start::Spread);
-        let [q, k, v] = [0, 1, 2].map(|part| {
-            layer::columns(qkv, part * width, width)
-                .reshape(&[-1, time, heads, depth])
-                .transpose(&[0, 2, 1, 3])
-        });
-        let y = q.attention(k, v, false).transpose(&[0, 2, 1, 3]);
-        let y = y.reshape(&[-1, time, width as i64]);
-        layer::linear(b, &format!("{name}.out"), y, width, width, Start::Spread)
+        let u = modulated_norm(h, m[3], m[4], EPS);
+        let heads = Heads::of(self.heads, self.width / self.heads);
+        h + m[5] * attention::fused(b, [&name("attn.qkv"), &name("attn.out")], u, heads)
     }
 }
 
