@@ -35,6 +35,11 @@ pub(crate) trait Additive: Factory {
         0.0
     }
 
+    /// What a network gets and means at a level.
+    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+        gaussian::precond(cx, sigma, self.boundary())
+    }
+
     /// Drift and diffusion of x, if `SDE`.
     fn sde<'b>(&self, _cx: &Cx<'b>, x: Node<'b>) -> [Node<'b>; 2] {
         [x; 2]
@@ -99,7 +104,7 @@ impl<T: Additive> Process for OnGaussian<T> {
     }
 
     fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
-        gaussian::precond(cx, sigma, self.0.boundary())
+        self.0.precond(cx, sigma)
     }
 
     fn renoise<'b>(&self, cx: &Cx<'b>, w: Node<'b>, s: Node<'b>, s_hat: Node<'b>) -> Node<'b> {

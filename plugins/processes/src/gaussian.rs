@@ -18,7 +18,11 @@ pub(crate) fn perturb<'b>(cx: &Cx<'b>, w0: Node<'b>, sigma: Node<'b>) -> [Node<'
 /// With a boundary e: c_skip = s²/(s²+(σ-e)²) and c_out = (σ-e)s/√(s²+σ²), so that D = w at e and below (specs
 /// processes 7.1).
 pub(crate) fn precond<'b>(cx: &Cx<'b>, sigma: Node<'b>, boundary: f64) -> Precond<'b> {
-    let variance = cx.stats.w_var;
+    precond_of(sigma, cx.stats.w_var, boundary)
+}
+
+/// The same of data of this variance.
+pub(crate) fn precond_of(sigma: Node<'_>, variance: f64, boundary: f64) -> Precond<'_> {
     let total = sigma.square() + variance;
     let input = total.rsqrt();
     let (above, spread) = match boundary {

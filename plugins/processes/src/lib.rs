@@ -8,6 +8,7 @@ mod bessel;
 mod cir;
 mod cld;
 mod critical;
+mod edm;
 mod flow;
 mod gaussian;
 mod gbm;
@@ -30,6 +31,7 @@ diffx_plugin::diffx_plugin! {
     license: "MIT OR Apache-2.0",
     processes: [
         OnGaussian<ve::Ve>,
+        OnGaussian<edm::Edm>,
         OnGaussian<vp::Vp>,
         OnGaussian<sub_vp::SubVp>,
         OnGaussian<flow::Flow>,

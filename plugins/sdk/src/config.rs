@@ -115,11 +115,8 @@ impl Config {
 
     /// One of a set of words, paired with what they stand for; the first is the default.
     pub fn one_of<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Result<T> {
-        let names = || words.iter().map(|w| w.0).collect::<Vec<_>>().join(", ");
-        let names_only: Vec<&str> = words.iter().map(|w| w.0).collect();
-        let default = names_only.first().map(|w| (*w).into());
-        let rules = Map::from_iter([("enum".to_owned(), json!(names_only))]);
-        let value = self.take(key, schema::property("string", rules, default));
+        let default = words.first().map(|w| w.0.into());
+        let value = self.take(key, schema::property("string", among(words), default));
         let hit = match value {
             None => words.first(),
             Some(Value::String(x)) => words.iter().find(|w| w.0 == x),
@@ -127,8 +124,44 @@ impl Config {
         };
         match (hit, value) {
             (Some(word), _) => Ok(word.1),
-            (None, Some(value)) => Err(wrong(key, value, &format!("one of {}", names()))),
+            (None, Some(value)) => Err(wrong(key, value, &format!("one of {}", listed(words)))),
             (None, None) => Err(Error::invalid(format!("{key}: has no default"))),
+        }
+    }
+
+    /// The same without a default.
+    pub fn opt_one_of<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Result<Option<T>> {
+        let Some(value) = self.take(key, schema::property("string", among(words), None)) else {
+            return Ok(None);
+        };
+        let hit = value.as_str().and_then(|x| words.iter().find(|w| w.0 == x));
+        match hit {
+            Some(word) => Ok(Some(word.1)),
+            None => Err(wrong(key, value, &format!("one of {}", listed(words)))),
+        }
+    }
+
+    /// A list of words of a set, as what they stand for.
+    pub fn words<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&str, T)],
+    ) -> Result<Option<Vec<T>>> {
+        let Some(value) = self.take(key, schema::property("strings", among(words), None)) else {
+            return Ok(None);
+        };
+        let meant = |x: &Value| {
+            let hit = x.as_str().and_then(|x| words.iter().find(|w| w.0 == x));
+            hit.map(|w| w.1)
+        };
+        let list: Option<Vec<T>> = value.as_array().and_then(|a| a.iter().map(meant).collect());
+        match list {
+            Some(list) => Ok(Some(list)),
+            None => Err(wrong(key, value, &format!("a list of {}", listed(words)))),
         }
     }
 
@@ -196,6 +229,11 @@ impl Config {
         self.values.get(key).is_some_and(|v| !v.is_null())
     }
 
+    /// Whether the key is given as null, where that means something else than its absence; does not count as asking.
+    pub fn is_null(&self, key: &str) -> bool {
+        self.values.get(key).is_some_and(Value::is_null)
+    }
+
     /// An error naming the first key that nobody asked for, or where a schema says other than what was asked.
     pub fn finish(&self, schema: Option<&CStr>) -> Result<()> {
         let asked: Vec<&str> = self.asked.iter().map(|a| a.0).collect();
@@ -225,6 +263,16 @@ fn wrong(key: &str, value: &Value, want: &str) -> Error {
         shown = shown.chars().take(60).chain("...".chars()).collect();
     }
     Error::invalid(format!("{key} is {shown}, want {}", want.trim_end()))
+}
+
+/// A set of words in a schema's words, and in a sentence.
+fn among<T>(words: &[(&str, T)]) -> Map<String, Value> {
+    let names: Vec<&str> = words.iter().map(|w| w.0).collect();
+    Map::from_iter([("enum".to_owned(), json!(names))])
+}
+
+fn listed<T>(words: &[(&str, T)]) -> String {
+    words.iter().map(|w| w.0).collect::<Vec<_>>().join(", ")
 }
 
 /// A range in a schema's words.
@@ -296,6 +344,16 @@ mod tests {
         assert_eq!(c.sizes("conds", 1..).unwrap(), [("a".into(), 2), ("b".into(), 1)]);
         let want = "bad is {\"a\":0}, want an object of whole numbers from 1 up";
         assert_eq!(message(c.sizes("bad", 1..)), want);
+        let mut c = Config::parse(r#"{"a":["u","v","u"],"b":["w"],"c":"v","d":null}"#).unwrap();
+        let words = &[("u", 0), ("v", 1)];
+        assert_eq!(c.words("a", words).unwrap(), Some(vec![0, 1, 0]));
+        assert_eq!(message(c.words("b", words)), "b is [\"w\"], want a list of u, v");
+        assert_eq!(c.opt_one_of("c", words).unwrap(), Some(1));
+        assert_eq!(message(c.opt_one_of("a", words)), "a is [\"u\",\"v\",\"u\"], want one of u, v");
+        assert_eq!(
+            (c.opt_one_of("d", words).unwrap(), c.is_null("d"), c.is_null("e")),
+            (None, true, false)
+        );
     }
 
     #[test]

@@ -21,8 +21,8 @@ use serde_json::{Map, Value};
 /// # assert!(SCHEMA.unwrap().to_str().unwrap().contains(r#""default":7"#));
 /// ```
 ///
-/// Types: `number`, `integer`, `boolean`, `string`, `numbers` and `integers` (lists; the range is that of an element),
-/// `sizes` (an object of whole numbers). A plugin without keys says `schema![]`.
+/// Types: `number`, `integer`, `boolean`, `string`, `numbers`, `integers` and `strings` (lists; the range and the words
+/// are those of an element), `sizes` (an object of whole numbers). A plugin without keys says `schema![]`.
 #[macro_export]
 macro_rules! schema {
     () => { $crate::schema!(@text "") };
@@ -42,6 +42,7 @@ macro_rules! schema {
     };
     (@row numbers $($rest:tt)*) => { $crate::schema!(@list "number" $($rest)*) };
     (@row integers $($rest:tt)*) => { $crate::schema!(@list "integer" $($rest)*) };
+    (@row strings $($rest:tt)*) => { $crate::schema!(@list "string" $($rest)*) };
     (@row sizes $key:literal $about:literal $(, $word:ident $value:expr)*) => {
         concat!(
             "\"", $key, "\":{\"description\":\"", $about, "\",\"type\":\"object\",\"additionalProperties\":{",
@@ -78,7 +79,7 @@ pub(crate) fn property(kind: &str, rules: Map<String, Value>, default: Option<Va
         rules
     };
     let mut out = match kind {
-        "numbers" | "integers" => {
+        "numbers" | "integers" | "strings" => {
             let items = with(kind.trim_end_matches('s'), rules);
             with("array", Map::from_iter([("items".into(), items.into())]))
         }
@@ -147,6 +148,8 @@ mod tests {
         "range": numbers "two numbers", exclusiveMinimum 0;
         "dims": integers "sizes", minimum 1;
         "conds": sizes "named sizes", minimum 1, maximum 9;
+        "kind": string "a word, none by default", enum ["u"];
+        "blocks": strings "words", enum ["u", "v"];
     ];
 
     fn ask(config: &mut Config, rho: f64) {
@@ -159,6 +162,8 @@ mod tests {
         config.f64s("range", POSITIVE).unwrap();
         config.usizes("dims", 1..).unwrap();
         config.sizes("conds", 1..=9).unwrap();
+        config.opt_one_of("kind", &[("u", 0)]).unwrap();
+        config.words("blocks", &[("u", 0), ("v", 1)]).unwrap();
     }
 
     fn message(config: &Config) -> String {
@@ -178,7 +183,7 @@ mod tests {
         assert!(message(&config).contains("\"default\":8.0"), "{}", message(&config));
 
         let config = Config::parse("{}").unwrap();
-        assert_eq!(message(&config), "the schema has conds, create does not ask for it");
+        assert_eq!(message(&config), "the schema has blocks, create does not ask for it");
         assert!(config.finish(schema![]).is_ok() && config.finish(None).is_ok());
     }
 }
