@@ -21,7 +21,8 @@ pub(crate) struct Adjoint {
     deterministic: bool,
     /// Of a stochastic step: the gradient at the state after it.
     after: bool,
-    /// Only so many steps at the end.
+    /// Only so many steps at the end. Before them a control of 0 is the truncated problem's own, so the deterministic form
+    /// regresses on 0 there: left alone the network would carry the control of the others on.
     last: Option<usize>,
 }
 
@@ -33,7 +34,7 @@ impl Factory for Adjoint {
         "beta": number "reward that one nat of KL (deterministic: one unit of energy) is worth", default 1, exclusiveMinimum 0;
         "deterministic": boolean "for the steps of an ODE sampler (euler)", default false;
         "pairing": string "which gradient a stochastic step regresses on", default "after", enum ["after", "before"];
-        "last": integer "only so many steps at the end are trained; absent: all", minimum 1, maximum 1048576;
+        "last": integer "only so many steps at the end are trained, deterministic ones before them held to the reference; absent: all", minimum 1, maximum 1048576;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -99,12 +100,20 @@ impl Objective for Adjoint {
             carries.push(carry.slice(&start, &stop).reshape(&steps.x[c].shape()));
         }
         let strength = 1.0 / self.beta;
+        let kept = self.last.map_or(steps.n, |l| steps.n.min(l as i64));
+        let skipped = steps.n - kept;
         let gap = |c: usize| now[c] - then[c].stop_gradient();
         let each = |c: usize| {
             let g = carries[c].stop_gradient() * strength;
             if self.deterministic {
                 let level = steps.sigma[c].reshape(&steps.keep[c].shape());
                 let t = level / (level + 1.0);
+                let g = if skipped > 0 {
+                    let row = b.iota(&g.shape(), 0, 0);
+                    row.greater((skipped * b.batch()) as f64 - 0.5).choose(g, 0.0)
+                } else {
+                    g
+                };
                 return (gap(c) / t - g * (level + 1.0)).square();
             }
             let deviation = steps.variance[c].sqrt();
@@ -123,8 +132,8 @@ impl Objective for Adjoint {
         } else {
             steps.reduced(each, false)
         };
-        let kept = self.last.map_or(steps.n, |l| steps.n.min(l as i64));
-        let per_step = per_step.slice(&[steps.n - kept, 0], &[steps.n, b.batch()]);
+        let first = if self.deterministic { 0 } else { skipped };
+        let per_step = per_step.slice(&[first, 0], &[steps.n, b.batch()]);
         let valid = io.valid();
         let loss = mean_valid(per_step.mean(&[0]), valid);
         let pull = steps.reduced(|c| carries[c].square(), true);
