@@ -81,8 +81,8 @@ fn lag(value: Option<Value>) -> Result<Lag> {
     let lag =
         Lag { rate: f.number("rate")?.unwrap_or(0.001), most: f.number("most")?.unwrap_or(0.5) };
     f.done()?;
-    if lag.rate < 0.0 || !(0.0..1.0).contains(&lag.most) {
-        bail!(Format, "old: rate {}, most {}, want at least 0, and in [0, 1)", lag.rate, lag.most);
+    if lag.rate < 0.0 || !(0.0..=1.0).contains(&lag.most) {
+        bail!(Format, "old: rate {}, most {}, want at least 0, and in [0, 1]", lag.rate, lag.most);
     }
     Ok(lag)
 }
@@ -133,7 +133,7 @@ mod tests {
             (r#"{"objective":"nft","batch":3,"samples":6,"group":2}"#, "whole groups"),
             (r#"{"objective":"nft","step":4}"#, "unknown key step"),
             (r#"{"objective":"nft","lora":{"scale":0}}"#, "scale is 0"),
-            (r#"{"objective":"nft","old":{"most":1}}"#, "most 1"),
+            (r#"{"objective":"nft","old":{"most":1.5}}"#, "most 1.5"),
         ] {
             let e = TuneConfig::parse(text).unwrap_err();
             assert!(e.message.contains(want), "{text}: {e}");
