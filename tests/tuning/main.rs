@@ -6,8 +6,12 @@
 
 mod analytic;
 mod contract;
+mod control;
 mod mixture;
 mod normal;
 mod probe;
 mod records;
+mod reference;
 mod rig;
+mod rounds;
+mod suite;

@@ -130,9 +130,3 @@ pub(crate) fn residual<'b>(b: Builder<'b>, inputs: &[Node<'b>], width: i64, out:
     let w = b.weight("out.weight", &[out, width], Init::Zeros);
     h.linear(w, b.weight("out.bias", &[out], Init::Zeros))
 }
-
-#[test]
-fn the_optimum_is_that_of_the_reference() {
-    assert!((log_z(1.0) - 0.7258).abs() < 1e-4, "{}", log_z(1.0));
-    assert!((least_kl(1.725) - 0.9992).abs() < 2e-3, "{}", least_kl(1.725));
-}
