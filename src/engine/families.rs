@@ -49,28 +49,28 @@ pub const FAMILIES: &[Family] = &[
         plugin: "dit",
         classes: &["DiTTransformer2DModel"],
         only: None,
-        implied: &[("layout", "diffusers")],
+        implied: &[],
         sample: &[Key("in_channels", 4), Key("sample_size", 32), Key("sample_size", 32)],
     },
     Family {
         plugin: "dit",
         classes: &["Transformer2DModel"], // its name until diffusers 0.28
         only: Some(("norm_type", "ada_norm_zero")),
-        implied: &[("layout", "diffusers")],
+        implied: &[],
         sample: &[Key("in_channels", 4), Key("sample_size", 32), Key("sample_size", 32)],
     },
     Family {
-        plugin: "dit",
+        plugin: "dit_original",
         classes: &["DiT"],
         only: None,
-        implied: &[("layout", "original")],
+        implied: &[("pos_embed", "stored")],
         sample: &[Key("in_channels", 4), Key("input_size", 32), Key("input_size", 32)],
     },
     Family {
         plugin: "sit",
         classes: &["SiT"],
         only: None,
-        implied: &[],
+        implied: &[("pos_embed", "stored")],
         sample: &[Key("in_channels", 4), Key("input_size", 32), Key("input_size", 32)],
     },
     Family {
@@ -112,6 +112,20 @@ pub const FAMILIES: &[Family] = &[
         only: None,
         implied: &[],
         sample: &[Key("d_in", 1)],
+    },
+    Family {
+        plugin: "tabsyn",
+        classes: &["TabSynPrecond"],
+        only: None,
+        implied: &[],
+        sample: &[Key("d_in", 1)],
+    },
+    Family {
+        plugin: "score_transformer",
+        classes: &["ScoreTransformer"],
+        only: None,
+        implied: &[],
+        sample: &[Key("max_len", 32), Key("d_in", 1)],
     },
     Family {
         plugin: "llada",
@@ -163,7 +177,9 @@ impl Family {
         let mut setting = engine.resolve(Kind::Model, &Setting::of(self.plugin))?;
         let known = engine.config_keys(Kind::Model, &setting.id)?;
         let takes = |key: &str| known.as_ref().is_none_or(|k| k.iter().any(|n| n == key));
-        for (key, value) in config {
+        // some classes keep the arguments of a part in an object of their own
+        let parts = config.values().filter_map(Value::as_object).flatten();
+        for (key, value) in parts.chain(config) {
             if !key.starts_with('_') && !value.is_null() && takes(key) {
                 setting.config.insert(key.clone(), value.clone());
             }
@@ -182,7 +198,7 @@ impl Family {
             name: c.name.clone(),
             dims: self.dims(c, config),
             process: process(info.predicts, c),
-            stats: Stats::default(),
+            stats: stats(config),
             sigma_min: None,
             sigma_max: None,
         });
@@ -240,6 +256,13 @@ fn process(predicts: Predicts, component: &Component) -> Setting {
         Predicts::Velocity => "flow",
         _ => "ve",
     })
+}
+
+/// What a class that brings its preconditioning says of its data.
+fn stats(config: &Config) -> Stats {
+    let sd = config.get("sigma_data").and_then(Value::as_f64).filter(|s| *s > 0.0 && s.is_finite());
+    let variance = sd.map_or(1.0, |s| s * s);
+    Stats { x_var: variance, w_var: variance, ..Stats::default() }
 }
 
 /// A config file: any keys, of a bounded length.
