@@ -222,7 +222,8 @@ DFX_API dfx_status dfx_factory_json(const dfx_engine *e, uint32_t i, const char 
 
 /* ------------------------------------------------------- models, pipelines */
 
-/* A file, or the name of a carried model ("vix"). config_json: NULL; no keys yet. */
+/* A file, a folder (docs/models.md), or the name of a carried model ("vix"). config_json: NULL, or for models of
+ * other programs "variant" (as in model.fp16.safetensors) and "model" (settings in the place of those of its config). */
 DFX_API dfx_status dfx_model_open(dfx_engine *e, const char *path, const char *config_json,
                                   dfx_model **out, dfx_error *err);
 DFX_API void       dfx_model_release(dfx_model *m);

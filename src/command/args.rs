@@ -60,13 +60,22 @@ pub(crate) enum Command {
         #[command(subcommand)]
         action: PluginAction,
     },
-    /// Show what a safetensors file holds
-    Inspect {
-        /// The file, or the name of a carried model
-        file: String,
-    },
+    /// Show what a model's file or folder holds, and what it takes to run
+    Inspect(Inspect),
     /// Look at this machine and this build
     Doctor,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// A file, a folder, or the name of a carried model
+    pub(crate) file: String,
+    /// Rows whose bytes are told
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+    pub(crate) batch: u32,
+    /// How to open it: {"variant": "fp16", "model": {...}}
+    #[arg(long, value_name = "JSON")]
+    pub(crate) config: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -73,7 +73,7 @@ fn dispatch(cli: Cli) -> std::result::Result<(), Failure> {
         Some(Command::Plugin { action: PluginAction::CheckHere { file } }) => {
             Ok(plugins::check_here(host, &file)?)
         }
-        Some(Command::Inspect { file }) => Ok(inspect::run(&file, host.json)?),
+        Some(Command::Inspect(args)) => Ok(inspect::run(&engine(host)?, &args, host.json)?),
         Some(Command::Doctor) => Ok(doctor::run(host)?),
     }
 }

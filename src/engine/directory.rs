@@ -1,67 +1,188 @@
-//! Models as other programs leave them: a folder with `config.json` and weights, or a file of weights beside one. Gives
-//! the weights and the description a file of ours would carry.
+//! Models as other programs leave them: a component's folder with `config.json` and weights, the folder of a pipeline
+//! (`model_index.json`), or a file of weights alone. Gives the weights under our names and the description that a file of
+//! ours would carry. Nothing outside the folder is opened, whatever its files say.
 
-use super::Engine;
 use super::families::{self, Config};
 use super::manifest::Manifest;
+use super::{Engine, spelling, strict};
 use crate::base::Result;
-use crate::weights::{SafeTensors, plain_file};
+use crate::weights::{Source, index, plain_file};
 use crate::{bail, fail};
+use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Names of the config and, in the order they are looked up, of the weights of a component.
-const CONFIG: &str = "config.json";
-const WEIGHTS: &[&str] = &["diffusion_pytorch_model.safetensors", "model.safetensors"];
+pub(super) const CONFIG: &str = "config.json";
+pub(super) const PIPELINE: &str = "model_index.json";
+
+/// What components lack that we have no use for.
+const WITHOUT_WEIGHTS: &[&str] = &[
+    "scheduler",
+    "tokenizer",
+    "tokenizer_2",
+    "tokenizer_3",
+    "feature_extractor",
+    "safety_checker",
+];
+
+/// Where a pipeline keeps its denoiser, and its autoencoder.
+const DENOISERS: &[&str] = &["transformer", "unet", "denoiser"];
+const AUTOENCODER: &str = "vae";
+
+/// What a host says beside the path.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    /// As in `model.fp16.safetensors`.
+    pub variant: Option<String>,
+    /// Keys of the model's plugin, in the place of those of the config.
+    pub model: Config,
+}
+
+impl Asked {
+    pub(super) fn parse(text: &str) -> Result<Self> {
+        let mut f = strict::parse("model config", text)?;
+        let variant = f.text("variant")?;
+        if let Some(name) = &variant {
+            index::check_plain(name).map_err(|e| e.within("model config: variant"))?;
+        }
+        let model = f.object("model")?.unwrap_or_default();
+        f.done()?;
+        Ok(Self { variant, model })
+    }
+}
+
+/// Weights and description.
+pub(super) struct Opened {
+    pub source: Source,
+    pub manifest: Manifest,
+}
 
 /// Opens a folder.
-pub(super) fn open(engine: &Engine, folder: &Path) -> Result<(SafeTensors, Manifest)> {
-    let config = config_of(folder)?;
-    let file = weights_of(folder)?;
-    describe(engine, config, &folder.join(CONFIG)).map(|manifest| (file, manifest))
-}
-
-/// The description of a file of weights that has none of ours, where a config lies beside it.
-pub(super) fn beside(engine: &Engine, file: &SafeTensors) -> Result<Option<Manifest>> {
-    let Some(folder) = Path::new(file.label()).parent() else { return Ok(None) };
-    let path = folder.join(CONFIG);
-    if !path.exists() {
-        return Ok(None);
+pub(super) fn folder(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
+    if path.join(PIPELINE).exists() {
+        return pipeline(engine, path, asked);
     }
-    describe(engine, config_of(folder)?, &path).map(Some)
-}
-
-fn describe(engine: &Engine, config: Config, path: &Path) -> Result<Manifest> {
-    let read = || families::of(&config)?.manifest(engine, &config);
-    read().map_err(|e| e.within(path.display()))
-}
-
-fn config_of(folder: &Path) -> Result<Config> {
-    let path = folder.join(CONFIG);
-    let label = path.display().to_string();
-    families::config(&label, &text(&path)?)
-}
-
-/// A text file; longer ones than any config are not read.
-fn text(path: &Path) -> Result<String> {
-    let (file, _) = plain_file(path)?;
-    let mut out = String::new();
-    let most = super::strict::MAX_CONFIG as u64 + 1;
-    match file.take(most).read_to_string(&mut out) {
-        Ok(_) => Ok(out),
-        Err(e) => Err(fail!(Io, "{}: {e}", path.display())),
+    if !path.join(CONFIG).exists() {
+        bail!(NotFound, "{}: holds neither {PIPELINE} nor {CONFIG}", path.display());
     }
+    component(engine, path, asked)
 }
 
-fn weights_of(folder: &Path) -> Result<SafeTensors> {
-    let path: Option<PathBuf> = WEIGHTS.iter().map(|n| folder.join(n)).find(|p| p.exists());
-    match path {
-        Some(path) => SafeTensors::open(&path),
+/// The description of a file that has none of ours: by a config beside it, else by its tensors.
+pub(super) fn file(engine: &Engine, source: Source, asked: &Asked) -> Result<Opened> {
+    let label = PathBuf::from(source.label());
+    let beside = label.parent().map(|folder| folder.join(CONFIG)).filter(|p| p.exists());
+    let config = match &beside {
+        Some(path) => Some(config_of(path)?),
+        None => families::detect(&source)?,
+    };
+    match config {
+        Some(config) => opened(engine, source, config, asked, beside.as_deref().unwrap_or(&label)),
         None => bail!(
-            NotFound,
-            "{}: holds no weights, want one of {}",
-            folder.display(),
-            WEIGHTS.join(", ")
+            Format,
+            "{}: no diffx model: its metadata has no entry {}, no {CONFIG} lies beside it, and its tensors are of \
+             no family that is known by them",
+            label.display(),
+            super::manifest::KEY
         ),
     }
+}
+
+fn component(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
+    let config = path.join(CONFIG);
+    let read = config_of(&config)?;
+    families::of(&read).map_err(|e| e.within(config.display()))?; // before its weights are looked for
+    let source = Source::folder(path, asked.variant.as_deref())?;
+    opened(engine, source, read, asked, &config)
+}
+
+fn opened(
+    engine: &Engine,
+    source: Source,
+    config: Config,
+    asked: &Asked,
+    about: &Path,
+) -> Result<Opened> {
+    let family = families::of(&config).map_err(|e| e.within(about.display()))?;
+    let source = spelling::canonical(family.plugin, source)?;
+    let manifest = family.manifest(engine, &config, &source, &asked.model);
+    Ok(Opened { manifest: manifest.map_err(|e| e.within(about.display()))?, source })
+}
+
+/// The denoiser of a pipeline, with its autoencoder as slot `vae`.
+fn pipeline(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
+    let about = path.join(PIPELINE);
+    let label = about.display().to_string();
+    let index = config_of(&about)?;
+    let classes = listed(&label, &index)?;
+    let Some(base) = DENOISERS.iter().find(|n| classes.contains_key(**n)) else {
+        let names: Vec<&str> = classes.keys().map(String::as_str).collect();
+        bail!(
+            Unsupported,
+            "{label}: no component is called {}; there are: {}",
+            DENOISERS.join(" or "),
+            names.join(", ")
+        );
+    };
+    let mut out = component(engine, &path.join(base), asked)?;
+    let mut missing = Vec::new();
+    for (name, class) in &classes {
+        let folder = path.join(name);
+        if name == base || WITHOUT_WEIGHTS.contains(&name.as_str()) {
+            continue;
+        }
+        let known = config_of(&folder.join(CONFIG)).and_then(|c| families::of(&c).map(|_| ()));
+        if name != AUTOENCODER || known.is_err() {
+            missing.push(json!({"component": name, "class": class}));
+            continue;
+        }
+        let without = Asked { variant: asked.variant.clone(), model: Map::new() };
+        let other = component(engine, &folder, &without)?;
+        out.source = out.source.with(name, other.source)?;
+        out.manifest.networks.insert(name.clone(), other.manifest.model);
+    }
+    let scheduler = path.join("scheduler").join("scheduler_config.json");
+    let provenance = &mut out.manifest.provenance;
+    if scheduler.exists() {
+        provenance.insert("scheduler".into(), Value::Object(config_of(&scheduler)?));
+    }
+    if let Some(labels) = index.get("id2label") {
+        provenance.insert("id2label".into(), labels.clone());
+    }
+    provenance.insert("pipeline".into(), index.get("_class_name").cloned().unwrap_or_default());
+    provenance.insert("components".into(), Value::Object(classes));
+    provenance.insert("missing".into(), Value::Array(missing));
+    out.source = out.source.labelled(&path.display().to_string());
+    Ok(out)
+}
+
+/// Name and class of each component of a pipeline's folder.
+pub(super) fn components(path: &Path) -> Result<Map<String, Value>> {
+    let about = path.join(PIPELINE);
+    listed(&about.display().to_string(), &config_of(&about)?)
+}
+
+fn listed(label: &str, index: &Config) -> Result<Map<String, Value>> {
+    let mut classes = Map::new();
+    for (name, value) in index.iter().filter(|(name, _)| !name.starts_with('_')) {
+        // a component is a list of two texts; all else is about the pipeline
+        let Some([Value::String(_), class @ Value::String(_)]) =
+            value.as_array().map(Vec::as_slice)
+        else {
+            continue;
+        };
+        index::check_plain(name).map_err(|e| e.within(format!("{label}: {name}")))?;
+        classes.insert(name.clone(), class.clone());
+    }
+    Ok(classes)
+}
+
+/// A JSON object of a file, of bounded length.
+pub(super) fn config_of(path: &Path) -> Result<Config> {
+    let label = path.display().to_string();
+    let (file, _) = plain_file(path)?;
+    let mut text = String::new();
+    let read = file.take(strict::MAX_CONFIG as u64 + 1).read_to_string(&mut text);
+    read.map_err(|e| fail!(Io, "{label}: {e}"))?;
+    families::config(&label, &text)
 }

@@ -3,7 +3,7 @@
 
 use super::{Engine, OpenModel, Pipeline};
 use crate::bail;
-use crate::base::{DType, Desc, Result};
+use crate::base::{DType, Desc, Result, Shape};
 use crate::exec::{RunKey, SessionBuilder, WeightBinding};
 use crate::graph::{NodeId, Op, Weight};
 use crate::mem::Tensor;
@@ -41,42 +41,114 @@ impl OpenModel {
     /// The same of one network of the file alone, at the sizes of the inputs, and in the given type of floats. A noise
     /// input that is not given is 0.
     pub fn evaluate(&self, e: &Evaluation<'_>, float: DType) -> Result<Vec<Tensor>> {
-        let Some(network) = self.network(e.slot) else {
-            let slots: Vec<&str> = self.networks().map(|n| n.0).collect();
-            bail!(NotFound, "eval: no network {:?}; there are: {}", e.slot, slots.join(", "));
+        let sizes = |name: &str| {
+            let input = e.inputs.iter().find(|(n, _)| n == name);
+            input.and_then(|(_, t)| t.dims().get(1..).map(<[usize]>::to_vec))
         };
-        let info = network.info()?;
-        let mut components = info.components;
-        for c in &mut components {
-            let Some((_, t)) = e.inputs.iter().find(|(n, _)| *n == c.name) else { continue };
-            c.dims = t.dims().iter().skip(1).map(|d| *d as i64).collect();
-        }
-        let conds = info.conds.into_iter().map(|mut c| {
-            if c.desc.dtype.is_float() {
-                c.desc.dtype = float;
-            }
-            c
-        });
-        let parts = Parts {
-            stats: vec![Stats::default(); components.len()],
-            components,
-            processes: Vec::new(),
-            conds: conds.collect(),
-            networks: vec![Network {
-                slot: e.slot.to_owned(),
-                model: Arc::clone(network),
-                lora: None,
-            }],
-            guidances: Vec::new(),
-            float,
-            weight_dtype: float,
-        };
+        let parts = self.alone(e.slot, float, &sizes)?;
         evaluate(&self.engine, &parts, e, &|weights| {
             let wanted: Vec<&Weight> = weights.iter().collect();
             let tensors = self.bind(e.slot, &wanted)?;
             Ok(tensors.into_iter().map(WeightBinding::Tensor).collect())
         })
     }
+
+    /// What one forward of a network takes, at the sizes of the file. Reads no weight.
+    pub fn plan(&self, slot: &str, rows: usize, float: DType) -> Result<Planned> {
+        let known = &self.manifest.components;
+        let sizes = |name: &str| {
+            let part = known.iter().find(|p| p.name == name)?;
+            part.dims.iter().map(|d| usize::try_from(*d).ok()).collect()
+        };
+        let parts = self.alone(slot, float, &sizes)?;
+        let mut b = Build::new(&parts, rows)?;
+        let mut io = ModelIo {
+            phase: 0,
+            x: Vec::new(),
+            sigma: Vec::new(),
+            cond: b.cond.clone(),
+            slots: Vec::new(),
+            slots_out: Vec::new(),
+            out: vec![NodeId::ERROR; parts.components.len()],
+        };
+        for (c, component) in parts.components.iter().enumerate() {
+            io.x.push(b.graph.input(&component.name, parts.state(c, rows)?));
+            io.sigma.push(b.graph.full(0.0, float, &[rows]));
+        }
+        b.network(slot, &mut io)?;
+        let mut session = SessionBuilder::new(Arc::clone(self.engine.backend()));
+        let buffer = |session: &mut SessionBuilder, node: NodeId| {
+            session.buffer("state", b.graph.desc(node))
+        };
+        let inputs: Vec<_> = io.x.iter().map(|x| buffer(&mut session, *x)).collect();
+        let outputs: Vec<_> = io.out.iter().map(|y| (*y, buffer(&mut session, *y))).collect();
+        let (mut weights, mut parameters, mut weight_bytes) = (Vec::new(), 0u64, 0u64);
+        for w in b.graph.weights() {
+            parameters = parameters.saturating_add(w.desc.shape.elements() as u64);
+            weight_bytes = weight_bytes.saturating_add(w.desc.bytes() as u64);
+            weights.push(WeightBinding::Buffer(session.buffer(&w.name, w.desc)));
+        }
+        session.plan(&b.graph, &inputs, &outputs, &weights)?;
+        let wanted: Vec<&Weight> = b.graph.weights().iter().collect();
+        let work_bytes = session.bytes().saturating_sub(weight_bytes);
+        let fault = self.check(slot, &wanted).err().map(|e| e.message);
+        Ok(Planned { parameters, weight_bytes, work_bytes, fault })
+    }
+
+    /// One network without processes, at sizes that are known of components and conditions by name.
+    fn alone(
+        &self,
+        slot: &str,
+        float: DType,
+        sizes: &dyn Fn(&str) -> Option<Vec<usize>>,
+    ) -> Result<Parts> {
+        let Some(network) = self.network(slot) else {
+            let slots: Vec<&str> = self.networks().map(|n| n.0).collect();
+            bail!(NotFound, "eval: no network {slot:?}; there are: {}", slots.join(", "));
+        };
+        let info = network.info()?;
+        let mut components = info.components;
+        for c in &mut components {
+            if let Some(dims) = sizes(&c.name) {
+                c.dims = dims.iter().map(|d| *d as i64).collect();
+            }
+        }
+        let mut conds = info.conds;
+        for c in &mut conds {
+            if c.desc.dtype.is_float() {
+                c.desc.dtype = float;
+            }
+            if let Some(dims) = sizes(&c.name) {
+                c.desc.shape = Shape::new(&dims)?;
+            }
+        }
+        Ok(Parts {
+            stats: vec![Stats::default(); components.len()],
+            components,
+            processes: Vec::new(),
+            conds,
+            networks: vec![Network {
+                slot: slot.to_owned(),
+                model: Arc::clone(network),
+                lora: None,
+            }],
+            guidances: Vec::new(),
+            float,
+            weight_dtype: float,
+        })
+    }
+}
+
+/// What one forward of a network takes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Planned {
+    /// Numbers in its weights.
+    pub parameters: u64,
+    /// Of the weights in the type of the arithmetic, and of everything else.
+    pub weight_bytes: u64,
+    pub work_bytes: u64,
+    /// What the file lacks of them.
+    pub fault: Option<String>,
 }
 
 type Bind<'a> = dyn Fn(&[Weight]) -> Result<Vec<WeightBinding>> + 'a;

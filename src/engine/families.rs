@@ -11,6 +11,7 @@ use crate::bail;
 use crate::base::Result;
 use crate::plugin::Kind;
 use crate::sample::{Component, Predicts, Space, Stats};
+use crate::weights::Source;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
@@ -26,8 +27,14 @@ pub struct Family {
     pub classes: &'static [&'static str],
     /// The class says nothing alone: this key of the config must be this too.
     pub only: Option<(&'static str, &'static str)>,
-    /// Keys of the plugin that the class implies.
-    pub implied: &'static [(&'static str, &'static str)],
+    /// Keys of the plugin that a class implies, or all of the row do (an empty class).
+    pub implied: &'static [(&'static str, &'static str, &'static str)],
+    /// Keys of the plugin that stand inside another key of the config.
+    pub inside: &'static [(&'static str, &'static str)],
+    /// Keys of the plugin that a tensor in the file says.
+    pub stored: &'static [(&'static str, &'static str, &'static str)],
+    /// Classes that bring the process `edm`, and its `precond`.
+    pub precond: &'static [(&'static str, &'static str)],
     /// Sizes of a sample that the plugin leaves free, by the config.
     pub sample: &'static [Size],
 }
@@ -43,117 +50,113 @@ pub enum Size {
 
 use Size::{Halved, Key};
 
+/// What most rows have nothing of.
+const PLAIN: Family = Family {
+    plugin: "",
+    classes: &[],
+    only: None,
+    implied: &[],
+    inside: &[],
+    stored: &[],
+    precond: &[],
+    sample: &[],
+};
+
 /// All of them. The first row that fits is taken.
 pub const FAMILIES: &[Family] = &[
-    Family {
-        plugin: "dit",
-        classes: &["DiTTransformer2DModel"],
-        only: None,
-        implied: &[],
-        sample: &[Key("in_channels", 4), Key("sample_size", 32), Key("sample_size", 32)],
-    },
+    Family { plugin: "dit", classes: &["DiTTransformer2DModel"], implied: NOISE, ..PLAIN },
     Family {
         plugin: "dit",
         classes: &["Transformer2DModel"], // its name until diffusers 0.28
         only: Some(("norm_type", "ada_norm_zero")),
-        implied: &[],
-        sample: &[Key("in_channels", 4), Key("sample_size", 32), Key("sample_size", 32)],
+        implied: NOISE,
+        ..PLAIN
     },
     Family {
         plugin: "dit_original",
         classes: &["DiT"],
-        only: None,
-        implied: &[("pos_embed", "stored")],
-        sample: &[Key("in_channels", 4), Key("input_size", 32), Key("input_size", 32)],
+        implied: NOISE,
+        stored: POSITIONS,
+        ..PLAIN
     },
-    Family {
-        plugin: "sit",
-        classes: &["SiT"],
-        only: None,
-        implied: &[("pos_embed", "stored")],
-        sample: &[Key("in_channels", 4), Key("input_size", 32), Key("input_size", 32)],
-    },
+    Family { plugin: "sit", classes: &["SiT"], stored: POSITIONS, ..PLAIN },
     Family {
         plugin: "unet2d",
         classes: &["UNet2DModel"],
-        only: None,
-        implied: &[],
+        implied: NOISE,
         sample: &[Key("in_channels", 3), Key("sample_size", 64), Key("sample_size", 64)],
+        ..PLAIN
     },
     Family {
         plugin: "songunet",
         classes: PRECONDITIONED,
         only: Some(("model_type", "SongUNet")),
-        implied: &[],
-        sample: EDM_SAMPLE,
+        precond: PRECONDITIONING,
+        ..PLAIN
     },
     Family {
         plugin: "dhariwal",
         classes: PRECONDITIONED,
         only: Some(("model_type", "DhariwalUNet")),
-        implied: &[],
-        sample: EDM_SAMPLE,
+        precond: PRECONDITIONING,
+        ..PLAIN
     },
     Family {
         plugin: "autoencoder_kl",
         classes: &["AutoencoderKL"],
-        only: None,
-        implied: &[],
         sample: &[
             Key("latent_channels", 4),
             Halved("sample_size", 32, "down_block_types"),
             Halved("sample_size", 32, "down_block_types"),
         ],
+        ..PLAIN
     },
-    Family { plugin: "csdi", classes: &["diff_CSDI"], only: None, implied: &[], sample: &[] },
+    Family { plugin: "csdi", classes: &["diff_CSDI"], implied: NOISE, ..PLAIN },
     Family {
         plugin: "tabddpm",
         classes: &["MLPDiffusion"],
-        only: None,
-        implied: &[],
-        sample: &[Key("d_in", 1)],
+        implied: NOISE,
+        inside: &[("rtdl_params", "d_layers")],
+        ..PLAIN
     },
-    Family {
-        plugin: "tabsyn",
-        classes: &["TabSynPrecond"],
-        only: None,
-        implied: &[],
-        sample: &[Key("d_in", 1)],
-    },
-    Family {
-        plugin: "score_transformer",
-        classes: &["ScoreTransformer"],
-        only: None,
-        implied: &[],
-        sample: &[Key("max_len", 32), Key("d_in", 1)],
-    },
+    Family { plugin: "tabsyn", classes: &["TabSynPrecond"], ..PLAIN },
     Family {
         plugin: "llada",
         classes: &["LLaDAModelLM"],
-        only: None,
-        implied: &[],
         sample: &[Key("max_sequence_length", 1024)],
+        ..PLAIN
     },
 ];
 
+/// What the process `edm` takes of such a config.
+const EDM_KEYS: &[&str] = &["sigma_data", "beta_d", "beta_min", "epsilon_t", "M", "C_1", "C_2"];
+const NOISE: &[(&str, &str, &str)] = &[("", "predicts", "noise")];
+const POSITIONS: &[(&str, &str, &str)] = &[("pos_embed", "pos_embed", "stored")];
+/// The preconditioning of a class, as the process `edm` calls it.
+const PRECONDITIONING: &[(&str, &str)] =
+    &[("EDMPrecond", "edm"), ("VPPrecond", "vp"), ("VEPrecond", "ve"), ("iDDPMPrecond", "iddpm")];
 const PRECONDITIONED: &[&str] = &["EDMPrecond", "VPPrecond", "VEPrecond", "iDDPMPrecond"];
-const EDM_SAMPLE: &[Size] =
-    &[Key("img_channels", 3), Key("img_resolution", 32), Key("img_resolution", 32)];
-
 /// A size that neither the plugin nor the config says, as of a series of any length.
 const ANY: i64 = 32;
 
-/// The family of a config, by what it says its class is.
-pub fn of(config: &Config) -> Result<&'static Family> {
+/// What a config says its class is.
+pub fn classes(config: &Config) -> Vec<&str> {
     let listed = config.get("architectures").and_then(Value::as_array);
     let mut classes: Vec<&str> = listed.into_iter().flatten().filter_map(Value::as_str).collect();
     classes.extend(config.get("_class_name").and_then(Value::as_str));
+    classes
+}
+
+/// The family of a config.
+pub fn of(config: &Config) -> Result<&'static Family> {
+    let classes = classes(config);
     let text = |key: &str| config.get(key).and_then(Value::as_str);
     let fits = |f: &&Family| {
         f.classes.iter().any(|c| classes.contains(c))
             && f.only.is_none_or(|(key, want)| text(key) == Some(want))
     };
-    match FAMILIES.iter().find(fits) {
+    let found = FAMILIES.iter().find(fits);
+    match found {
         Some(family) => Ok(family),
         None if classes.is_empty() => {
             bail!(Format, "the config has neither _class_name nor architectures")
@@ -172,33 +175,49 @@ pub fn of(config: &Config) -> Result<&'static Family> {
 }
 
 impl Family {
-    /// The plugin with the settings of a config.
-    pub fn setting(&self, engine: &Engine, config: &Config) -> Result<Setting> {
+    /// The plugin with the settings of a config, and what tensors of the file say.
+    fn setting(&self, engine: &Engine, config: &Config, source: &Source) -> Result<Setting> {
         let mut setting = engine.resolve(Kind::Model, &Setting::of(self.plugin))?;
         let known = engine.config_keys(Kind::Model, &setting.id)?;
         let takes = |key: &str| known.as_ref().is_none_or(|k| k.iter().any(|n| n == key));
-        // some classes keep the arguments of a part in an object of their own
-        let parts = config.values().filter_map(Value::as_object).flatten();
-        for (key, value) in parts.chain(config) {
-            if !key.starts_with('_') && !value.is_null() && takes(key) {
-                setting.config.insert(key.clone(), value.clone());
+        let class = config.get("_class_name").and_then(Value::as_str).unwrap_or_default();
+        for (of, key, value) in self.implied {
+            if of.is_empty() || *of == class {
+                setting.config.insert((*key).to_owned(), json!(value));
             }
         }
-        for (key, value) in self.implied {
-            setting.config.insert((*key).to_owned(), json!(value));
+        for (tensor, key, value) in self.stored {
+            if source.entry(tensor).is_some() {
+                setting.config.insert((*key).to_owned(), json!(value));
+            }
         }
+        for (outer, key) in self.inside {
+            if let Some(value) = config.get(*outer).and_then(|o| o.get(key)) {
+                setting.config.insert((*key).to_owned(), value.clone());
+            }
+        }
+        // null too: where it differs from nothing said the plugin knows
+        let named = config.iter().filter(|(key, _)| !key.starts_with('_') && takes(key));
+        setting.config.extend(named.map(|(key, value)| (key.clone(), value.clone())));
         Ok(setting)
     }
 
-    /// The description of a network alone, as a file of ours would have it.
-    pub fn manifest(&self, engine: &Engine, config: &Config) -> Result<Manifest> {
-        let model = self.setting(engine, config)?;
+    /// The description of a network alone, as a file of ours would have it. `over` replaces keys of the plugin.
+    pub fn manifest(
+        &self,
+        engine: &Engine,
+        config: &Config,
+        source: &Source,
+        over: &Config,
+    ) -> Result<Manifest> {
+        let mut model = self.setting(engine, config, source)?;
+        model.config.extend(over.iter().map(|(k, v)| (k.clone(), v.clone())));
         let info = engine.model(&model)?.info()?;
         let components = info.components.iter().map(|c| Part {
             name: c.name.clone(),
             dims: self.dims(c, config),
-            process: process(info.predicts, c),
-            stats: stats(config),
+            process: self.process(config, info.predicts, c),
+            stats: Stats::default(),
             sigma_min: None,
             sigma_max: None,
         });
@@ -216,11 +235,83 @@ impl Family {
         })
     }
 
+    /// The process that a prediction is made for, where no scheduler says which.
+    fn process(&self, config: &Config, predicts: Predicts, component: &Component) -> Setting {
+        let class = config.get("_class_name").and_then(Value::as_str).unwrap_or_default();
+        if let Some((_, precond)) = self.precond.iter().find(|p| p.0 == class) {
+            let mut setting = Setting::of("edm");
+            setting.config.insert("precond".into(), json!(precond));
+            for key in EDM_KEYS {
+                if let Some(value) =
+                    config.get(*key).filter(|v| v.as_f64().is_some_and(f64::is_finite))
+                {
+                    setting.config.insert((*key).to_owned(), value.clone());
+                }
+            }
+            return setting;
+        }
+        if component.space == Space::Discrete {
+            return Setting::of("mask");
+        }
+        Setting::of(match predicts {
+            Predicts::Noise | Predicts::V => "vp",
+            Predicts::Velocity => "flow",
+            _ => "ve",
+        })
+    }
+
     fn dims(&self, component: &Component, config: &Config) -> Vec<i64> {
         let size =
             |i: usize| self.sample.get(i).map_or(ANY, |s| s.of(i, self.sample.len(), config));
         component.dims.iter().enumerate().map(|(i, d)| if *d < 0 { size(i) } else { *d }).collect()
     }
+}
+
+/// Heads of the published sizes, by width: the weights do not say.
+const HEADS: &[(usize, u64)] = &[(384, 6), (768, 12), (1024, 16), (1152, 16)];
+
+/// The config of a file that has none beside it, from its tensors: DiT and SiT as their authors publish them, which are
+/// told apart by the name of the file alone. None where it is something else.
+pub fn detect(source: &Source) -> Result<Option<Config>> {
+    let dims = |name: &str| source.entry(name).map(|e| e.dims.as_slice());
+    let (Some(&[width, channels, patch, _]), Some(&[rows, _]), Some(&[outputs, _])) = (
+        dims("x_embedder.proj.weight"),
+        dims("y_embedder.embedding_table.weight"),
+        dims("final_layer.linear.weight"),
+    ) else {
+        return Ok(None);
+    };
+    let Some(&[inner, _]) = dims("blocks.0.mlp.fc1.weight") else { return Ok(None) };
+    let depth =
+        (0..).take_while(|i| dims(&format!("blocks.{i}.attn.qkv.weight")).is_some()).count();
+    let Some((_, heads)) = HEADS.iter().find(|(w, _)| *w == width) else {
+        bail!(
+            Unsupported,
+            "{}: its tensors do not say how many heads of attention {width} features make; put a config.json with \
+             _class_name DiT or SiT, num_heads and input_size beside it",
+            source.label()
+        );
+    };
+    // one patch per position; without a table of them, as for pictures of 256 pixels
+    let side = match dims("pos_embed") {
+        Some(&[_, n, _]) => n.isqrt().saturating_mul(patch),
+        _ => 32,
+    };
+    let name = std::path::Path::new(source.label()).file_name().unwrap_or_default();
+    let is_sit = name.to_string_lossy().to_lowercase().starts_with("sit");
+    let config = json!({
+        "_class_name": if is_sit { "SiT" } else { "DiT" },
+        "input_size": side,
+        "patch_size": patch,
+        "in_channels": channels,
+        "hidden_size": width,
+        "depth": depth,
+        "num_heads": heads,
+        "mlp_ratio": inner as f64 / width as f64,
+        "num_classes": rows.saturating_sub(1),
+        "learn_sigma": outputs >= patch.saturating_mul(patch).saturating_mul(channels).saturating_mul(2),
+    });
+    Ok(config.as_object().cloned())
 }
 
 impl Size {
@@ -244,25 +335,6 @@ impl Size {
         };
         size.clamp(1, 1 << 32)
     }
-}
-
-/// The process that a prediction is made for, where no scheduler says which.
-fn process(predicts: Predicts, component: &Component) -> Setting {
-    if component.space == Space::Discrete {
-        return Setting::of("mask");
-    }
-    Setting::of(match predicts {
-        Predicts::Noise | Predicts::V => "vp",
-        Predicts::Velocity => "flow",
-        _ => "ve",
-    })
-}
-
-/// What a class that brings its preconditioning says of its data.
-fn stats(config: &Config) -> Stats {
-    let sd = config.get("sigma_data").and_then(Value::as_f64).filter(|s| *s > 0.0 && s.is_finite());
-    let variance = sd.map_or(1.0, |s| s * s);
-    Stats { x_var: variance, w_var: variance, ..Stats::default() }
 }
 
 /// A config file: any keys, of a bounded length.

@@ -1,16 +1,16 @@
 //! An open model file: its description, its networks, and its weights as they are asked for. Immutable and shared.
 
+use super::Engine;
 use super::carried;
-use super::directory;
+use super::directory::{self, Asked};
 use super::manifest::{self, Manifest};
 use super::setting::Setting;
-use super::{Engine, strict};
 use crate::bail;
 use crate::base::{DType, Result};
 use crate::graph::Weight;
 use crate::mem::Tensor;
 use crate::sample::{Component, Model, ModelInfo};
-use crate::weights::{Out, SafeTensors, Wanted, bind, convert};
+use crate::weights::{Out, SafeTensors, Source, Wanted, bind, convert};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct OpenModel {
     pub engine: Arc<Engine>,
     pub manifest: Manifest,
-    file: SafeTensors,
+    file: Source,
     /// `base` and the other networks of the file.
     networks: BTreeMap<String, Arc<dyn Model>>,
     info: ModelInfo,
@@ -29,12 +29,12 @@ pub struct OpenModel {
 }
 
 impl OpenModel {
-    /// Opens a file, or a carried model by its name. A path is one that has a separator or a dot.
+    /// Opens a file, a folder, or a carried model by its name. A path is one that has a separator or a dot.
     pub fn open(engine: &Arc<Engine>, path: &str, config: &str) -> Result<Arc<Self>> {
-        strict::parse("model config", config)?.done()?;
+        let asked = Asked::parse(config)?;
         let is_path = path.contains(['/', '\\', '.']);
         let file = match carried::find(path) {
-            Some(bytes) if !is_path => SafeTensors::from_static(path, bytes)?,
+            Some(bytes) if !is_path => Source::of(SafeTensors::from_static(path, bytes)?)?,
             None if !is_path && !Path::new(path).exists() => {
                 let names: Vec<&str> = carried::names().collect();
                 bail!(
@@ -44,21 +44,24 @@ impl OpenModel {
                 )
             }
             _ if Path::new(path).is_dir() => {
-                let (file, manifest) = directory::open(engine, Path::new(path))?;
-                return Self::described(engine, file, manifest);
+                let opened = directory::folder(engine, Path::new(path), &asked)?;
+                return Self::described(engine, opened.source, opened.manifest);
             }
-            _ => SafeTensors::open(Path::new(path))?,
+            _ => Source::open(Path::new(path))?,
         };
-        if !file.metadata().contains_key(manifest::KEY)
-            && let Some(manifest) = directory::beside(engine, &file)?
-        {
-            return Self::described(engine, file, manifest);
+        if !file.metadata().contains_key(manifest::KEY) {
+            let opened = directory::file(engine, file, &asked)?;
+            return Self::described(engine, opened.source, opened.manifest);
         }
-        Self::from_file(engine, file)
+        Self::own(engine, file)
     }
 
     /// The model of a file that is open already.
     pub fn from_file(engine: &Arc<Engine>, file: SafeTensors) -> Result<Arc<Self>> {
+        Self::own(engine, Source::of(file)?)
+    }
+
+    fn own(engine: &Arc<Engine>, file: Source) -> Result<Arc<Self>> {
         let label = file.label();
         let Some(text) = file.metadata().get(manifest::KEY) else {
             bail!(Format, "{label}: no diffx model: its metadata has no entry {}", manifest::KEY);
@@ -67,11 +70,7 @@ impl OpenModel {
         Self::described(engine, file, manifest)
     }
 
-    fn described(
-        engine: &Arc<Engine>,
-        file: SafeTensors,
-        mut manifest: Manifest,
-    ) -> Result<Arc<Self>> {
+    fn described(engine: &Arc<Engine>, file: Source, mut manifest: Manifest) -> Result<Arc<Self>> {
         let label = file.label().to_owned();
         let mut networks = BTreeMap::new();
         let build = |s: &Setting| engine.model(s).map_err(|e| e.within(&label));
@@ -124,10 +123,7 @@ impl OpenModel {
 
     /// Tensors for the weights of network `slot` of this file; everything missing is one error.
     pub fn bind(&self, slot: &str, weights: &[&Weight]) -> Result<Vec<Arc<Tensor>>> {
-        let name = |w: &Weight| match slot {
-            "base" => w.name.clone(),
-            other => format!("{other}/{}", w.name),
-        };
+        let name = |w: &Weight| stored_name(slot, &w.name);
         // held while reading: a weight is read once
         let mut known = self.tensors.lock().unwrap_or_else(PoisonError::into_inner);
         let missing: Vec<Wanted> = weights
@@ -137,7 +133,7 @@ impl OpenModel {
                 known.get(&(w.name.clone(), w.desc.dtype)).is_none_or(|t| t.desc() != w.desc)
             })
             .collect();
-        let read = bind(&self.file, &missing, self.engine.budget())?;
+        let read = bind::bind(&self.file, &missing, self.engine.budget())?;
         for (want, tensor) in missing.into_iter().zip(read) {
             known.insert((want.name, want.desc.dtype), tensor);
         }
@@ -149,6 +145,20 @@ impl OpenModel {
             }
         }
         Ok(out)
+    }
+
+    /// That the file holds the weights of network `slot`; reads none.
+    pub(super) fn check(&self, slot: &str, weights: &[&Weight]) -> Result<()> {
+        let wanted: Vec<Wanted> = weights
+            .iter()
+            .map(|w| Wanted { name: stored_name(slot, &w.name), desc: w.desc })
+            .collect();
+        bind::check(&self.file, &wanted)
+    }
+
+    /// The tensors of the file.
+    pub fn source(&self) -> &Source {
+        &self.file
     }
 
     /// A tensor of the file as it is.
@@ -224,6 +234,14 @@ impl OpenModel {
         );
         map.insert("conds".into(), conds.collect());
         serde_json::Value::Object(map).to_string()
+    }
+}
+
+/// What the weight of a slot is called in a file.
+fn stored_name(slot: &str, name: &str) -> String {
+    match slot {
+        "base" => name.to_owned(),
+        other => format!("{other}/{name}"),
     }
 }
 

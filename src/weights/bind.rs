@@ -1,7 +1,6 @@
 //! Binding a file's tensors to the weights a network declares. Everything that does not fit is reported at once: whoever
 //! has the wrong file wants to see how wrong.
 
-use super::SafeTensors;
 use super::convert::{convert, converts};
 use crate::base::{Desc, Error, Result, Status};
 use crate::mem::{Budget, Tensor};
@@ -17,12 +16,26 @@ pub struct Wanted {
     pub desc: Desc,
 }
 
+/// Tensors by name, wherever they are.
+pub trait Named {
+    /// What to call it in errors.
+    fn label(&self) -> &str;
+    fn found(&self, name: &str) -> Option<Found<'_>>;
+    fn tensor(&self, name: &str, budget: &Arc<Budget>) -> Result<Tensor>;
+}
+
+/// A tensor of a file, before it is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Found<'a> {
+    /// What it reads as; none where the engine has no such type or rank.
+    pub desc: Option<Desc>,
+    /// As the file spells it.
+    pub type_name: &'a str,
+    pub dims: &'a [usize],
+}
+
 /// One tensor per wanted weight, in the declared type. The file may hold more than is wanted.
-pub fn bind(
-    file: &SafeTensors,
-    wanted: &[Wanted],
-    budget: &Arc<Budget>,
-) -> Result<Vec<Arc<Tensor>>> {
+pub fn bind(file: &dyn Named, wanted: &[Wanted], budget: &Arc<Budget>) -> Result<Vec<Arc<Tensor>>> {
     check(file, wanted)?;
     wanted
         .iter()
@@ -36,7 +49,7 @@ pub fn bind(
 }
 
 /// That the file holds all of them.
-pub fn check(file: &SafeTensors, wanted: &[Wanted]) -> Result<()> {
+pub fn check(file: &dyn Named, wanted: &[Wanted]) -> Result<()> {
     let faults: Vec<String> = wanted.iter().filter_map(|w| fault(file, w)).collect();
     if !faults.is_empty() {
         let mut message = faults[..faults.len().min(LISTED)].join("; ");
@@ -48,15 +61,15 @@ pub fn check(file: &SafeTensors, wanted: &[Wanted]) -> Result<()> {
     Ok(())
 }
 
-fn fault(file: &SafeTensors, want: &Wanted) -> Option<String> {
+fn fault(file: &dyn Named, want: &Wanted) -> Option<String> {
     let Wanted { name, desc } = want;
-    let Some(entry) = file.entry(name) else {
+    let Some(entry) = file.found(name) else {
         return Some(format!("weight {name}: want {desc}, file has none"));
     };
     let fits = entry
-        .desc()
+        .desc
         .is_some_and(|found| found.shape == desc.shape && converts(found.dtype, desc.dtype));
     let found =
-        || entry.desc().map_or(format!("{}{:?}", entry.type_name, entry.dims), |d| d.to_string());
+        || entry.desc.map_or(format!("{}{:?}", entry.type_name, entry.dims), |d| d.to_string());
     (!fits).then(|| format!("weight {name}: want {desc}, file has {}", found()))
 }

@@ -16,10 +16,10 @@ use std::fmt;
 pub(super) const MAX_HEADER: u64 = 100_000_000;
 
 /// Most tensors of a file.
-const MAX_ENTRIES: usize = 1 << 20;
+pub(super) const MAX_ENTRIES: usize = 1 << 20;
 
 /// Longest name of a tensor or of an entry of the metadata.
-const MAX_NAME: usize = 4096;
+pub(super) const MAX_NAME: usize = 4096;
 
 /// Most entries of the metadata, and the longest: that of a manifest with its history.
 const MAX_METADATA: usize = 1 << 10;
@@ -291,8 +291,8 @@ impl<'de> Visitor<'de> for Metadata<'_> {
 }
 
 /// A text of at most so many bytes.
-struct Text {
-    most: usize,
+pub(super) struct Text {
+    pub(super) most: usize,
 }
 
 impl Visitor<'_> for Text {

@@ -2,7 +2,7 @@
 //! header only; each tensor is read when it is asked for, into memory of a budget. Numbers are little-endian, as on
 //! every machine we build for.
 
-use super::bind::Wanted;
+use super::bind::{Found, Named, Wanted};
 use super::{atomic, convert, header, plain_file};
 use crate::base::{DType, Desc, Result, Shape};
 use crate::mem::{Budget, Tensor, reserved, zeros};
@@ -115,10 +115,14 @@ impl SafeTensors {
     }
 
     pub fn entry(&self, name: &str) -> Option<&Entry> {
-        let at = |i: &u32| self.entries.get(*i as usize);
-        let found =
-            self.index.binary_search_by(|i| at(i).map(|e| e.name.as_str()).cmp(&Some(name)));
-        found.ok().and_then(|k| self.index.get(k)).and_then(at)
+        self.position(name).and_then(|i| self.entries.get(i as usize))
+    }
+
+    /// Place of a tensor in `entries`.
+    pub(super) fn position(&self, name: &str) -> Option<u32> {
+        let at = |i: &u32| self.entries.get(*i as usize).map(|e| e.name.as_str());
+        let found = self.index.binary_search_by(|i| at(i).cmp(&Some(name)));
+        found.ok().and_then(|k| self.index.get(k)).copied()
     }
 
     /// Reads a part of a tensor that must be `want`, from byte `at` of it on.
@@ -179,6 +183,32 @@ impl SafeTensors {
             .read_at(self.base + entry.begin, out.bytes_mut())
             .map_err(|e| e.within(label))?;
         Ok(out)
+    }
+}
+
+impl SafeTensors {
+    /// Bytes of an entry of this file, from byte `at` of it on.
+    pub(super) fn read_bytes(&self, entry: &Entry, at: u64, out: &mut [u8]) -> Result<()> {
+        let room = (entry.end - entry.begin).checked_sub(at);
+        if room.is_none_or(|room| out.len() as u64 > room) {
+            bail!(Internal, "{}: {} bytes at {at} of {}", self.label, out.len(), entry.name);
+        }
+        self.source.read_at(self.base + entry.begin + at, out).map_err(|e| e.within(&self.label))
+    }
+}
+
+impl Named for SafeTensors {
+    fn label(&self) -> &str {
+        &self.label
+    }
+
+    fn found(&self, name: &str) -> Option<Found<'_>> {
+        let e = self.entry(name)?;
+        Some(Found { desc: e.desc(), type_name: e.type_name, dims: &e.dims })
+    }
+
+    fn tensor(&self, name: &str, budget: &Arc<Budget>) -> Result<Tensor> {
+        Self::tensor(self, name, budget)
     }
 }
 

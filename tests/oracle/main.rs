@@ -105,7 +105,7 @@ fn main() -> ExitCode {
             }
         }
         faults += covered - good;
-        if chosen > 0 && !list {
+        if covered > 0 && !list {
             let seconds = begun.elapsed().as_secs_f64();
             println!("{good:4} of {covered:3}  {} ({chosen} tests, {seconds:.1} s)", case.name);
         }

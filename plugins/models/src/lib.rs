@@ -7,7 +7,6 @@ mod dit_original;
 mod llada;
 mod mlp;
 mod null;
-mod score_transformer;
 mod tabular;
 mod temporal;
 
@@ -24,7 +23,6 @@ diffx_plugin::diffx_plugin! {
         csdi::Csdi,
         tabular::TabDdpm,
         tabular::TabSyn,
-        score_transformer::ScoreTransformer,
         llada::Llada,
     ],
 }
