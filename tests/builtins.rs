@@ -56,7 +56,8 @@ fn parts(r: &Registry, process: (&str, Value), model: (&str, Value), stats: Stat
 #[test]
 fn every_factory_is_made_without_a_config() {
     let r = registry();
-    for id in ["null", "mlp", "temporal"] {
+    let series = ["csdi", "tabddpm", "tabsyn", "score_transformer", "llada"];
+    for id in ["null", "mlp", "temporal", "dit", "dit_original", "sit"].into_iter().chain(series) {
         assert!(!r.model(id, &Value::Null).unwrap().info().unwrap().components.is_empty());
     }
     for id in

@@ -119,7 +119,19 @@ pub const FAMILIES: &[Family] = &[
         inside: &[("rtdl_params", "d_layers")],
         ..PLAIN
     },
-    Family { plugin: "tabsyn", classes: &["TabSynPrecond"], ..PLAIN },
+    Family {
+        plugin: "tabsyn",
+        classes: &["TabSynPrecond"],
+        precond: &[("TabSynPrecond", "edm")],
+        ..PLAIN
+    },
+    Family {
+        plugin: "score_transformer",
+        classes: &["ScoreTransformer"],
+        implied: NOISE,
+        sample: &[Key("max_len", 512), Key("d_in", 1)],
+        ..PLAIN
+    },
     Family {
         plugin: "llada",
         classes: &["LLaDAModelLM"],

@@ -439,6 +439,7 @@ impl<'a> Build<'a> {
         let mut out = vec![Vec::with_capacity(parts.components.len()); evals.len()];
         for (c, given) in given.iter().enumerate() {
             let node = self.as_float(io.out.get(c).copied().unwrap_or(NodeId::ERROR));
+            let node = self.prediction(node, parts.denoised(c, rows)?);
             self.want(node, parts.denoised(c, rows)?, "network output", c)?;
             let d = convert::after(&mut self.graph, given, node);
             let mut start = 0;
@@ -514,6 +515,20 @@ impl<'a> Build<'a> {
             self.keep(&Owner::Network { index, lane }, &nodes)?;
         }
         Ok(())
+    }
+
+    /// The first half of the channels (axis 1) of an output that has twice as many as are wanted: the other half is what
+    /// the network learned of its variance, which a denoiser has no place for.
+    fn prediction(&mut self, node: NodeId, want: Desc) -> NodeId {
+        if !self.graph.is_valid(node) || want.dims().len() < 2 {
+            return node;
+        }
+        let mut twice = want.dims().to_vec();
+        twice[1] *= 2;
+        match self.graph.desc(node).dims() == twice {
+            true => self.graph.slice_axis(node, 1, 0, want.dims()[1]),
+            false => node,
+        }
     }
 
     fn as_float(&mut self, node: NodeId) -> NodeId {

@@ -1,5 +1,192 @@
-//! Networks of the built-in plugins against the references they are named after: forward and gradients with weights of the
-//! reference's own files.
+//! Networks with weights by a formula against numbers of NumPy (`reference.py` beside this file), so that a bare clone
+//! tests each family; the checkpoints of the oracle test the same plugins with weights of their references.
 
-mod dit;
-mod rig;
+use diffx::base::{DType, Desc};
+use diffx::cpu::Cpu;
+use diffx::exec::{RunKey, SessionBuilder, WeightBinding};
+use diffx::graph::{Graph, NodeId};
+use diffx::mem::{Budget, Tensor};
+use diffx::plugin::Registry;
+use diffx::sample::{Build, Eval, ModelIo, Network, Parts, Stats};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Numbers in [-0.5, 0.5) by a name and a place: FNV-1a of the name and a multiplicative sequence.
+fn formula(name: &str, n: usize) -> Vec<f32> {
+    let mix = |h: u32, b: u8| (h ^ u32::from(b)).wrapping_mul(0x0100_0193);
+    let start = name.bytes().fold(0x811c_9dc5, mix);
+    let at = |i: usize| start.wrapping_add((i as u32).wrapping_add(1).wrapping_mul(2_654_435_761));
+    (0..n).map(|i| (f64::from(at(i)) / 4_294_967_296.0 - 0.5) as f32).collect()
+}
+
+fn numbers(v: &Value) -> Vec<f64> {
+    match v {
+        Value::Array(list) => list.iter().flat_map(numbers).collect(),
+        v => vec![v.as_f64().unwrap()],
+    }
+}
+
+/// An input: listed, or by its name and sizes.
+fn input(g: &mut Graph, name: &str, want: Desc, given: &Value) -> NodeId {
+    let n = want.shape.elements();
+    let listed = numbers(given);
+    let values = match listed.len() == n && want.dtype == DType::I32 || want.dims().len() == 1 {
+        true => listed,
+        false => formula(name, n).iter().map(|v| f64::from(*v)).collect(),
+    };
+    let bytes: Vec<u8> = match want.dtype {
+        DType::I32 => values.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect(),
+        _ => values.iter().flat_map(|v| (*v as f32).to_ne_bytes()).collect(),
+    };
+    g.constant(want, &bytes)
+}
+
+struct Row {
+    parts: Parts,
+    about: Value,
+    rows: usize,
+}
+
+impl Row {
+    fn new(about: &Value) -> Self {
+        let mut registry = Registry::new(Box::new(|_, _| {}));
+        for plugin in [diffx_models::plugin(), diffx_processes::plugin()] {
+            // Safety: a static of a crate linked into this test.
+            unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
+        }
+        let model = registry.model(about["model"].as_str().unwrap(), &about["config"]).unwrap();
+        let info = model.info().unwrap();
+        let mut components = info.components.clone();
+        let shape: Vec<usize> = numbers(&about["shape"]).iter().map(|d| *d as usize).collect();
+        for (d, n) in components[0].dims.iter_mut().zip(&shape[1..]) {
+            *d = if *d < 0 { *n as i64 } else { *d };
+        }
+        let process = registry.process("ve", &json!({})).unwrap();
+        let parts = Parts {
+            components,
+            processes: vec![process],
+            stats: vec![Stats::default()],
+            conds: info.conds,
+            networks: vec![Network { slot: "base".into(), model, lora: None }],
+            guidances: vec![],
+            float: DType::F32,
+            weight_dtype: DType::F32,
+        };
+        Self { parts, about: about.clone(), rows: shape[0] }
+    }
+
+    fn build(&self) -> (Build<'_>, NodeId, NodeId) {
+        let mut b = Build::new(&self.parts, self.rows).unwrap();
+        let state = self.parts.state(0, self.rows).unwrap();
+        let x = input(&mut b.graph, "x", state, &self.about["x"]);
+        let per_row = Desc::new(DType::F32, &[self.rows]).unwrap();
+        let level = input(&mut b.graph, "level", per_row, &self.about["level"]);
+        for (i, c) in self.parts.conds.iter().enumerate() {
+            let want = Desc::new(c.desc.dtype, &[&[self.rows], c.desc.dims()].concat()).unwrap();
+            b.cond[i] = input(&mut b.graph, &c.name, want, &self.about["conds"][&c.name]);
+        }
+        (b, x, level)
+    }
+
+    /// What the network itself says.
+    fn network(&self) -> Vec<f32> {
+        let (mut b, x, level) = self.build();
+        let mut io = ModelIo {
+            phase: 0,
+            x: vec![x],
+            sigma: vec![level],
+            cond: b.cond.clone(),
+            slots: vec![],
+            slots_out: vec![],
+            out: vec![NodeId::ERROR],
+        };
+        b.network("base", &mut io).unwrap();
+        let dims: Vec<f64> = b.graph.desc(io.out[0]).dims().iter().map(|d| *d as f64).collect();
+        assert_eq!(dims, numbers(&self.about["shape"]));
+        run(&b.graph, io.out[0])
+    }
+}
+
+fn run(graph: &Graph, output: NodeId) -> Vec<f32> {
+    graph.check().unwrap();
+    let budget = Budget::unlimited();
+    let mut session = SessionBuilder::new(Arc::new(Cpu::new(1)));
+    let out = session.buffer("out", graph.desc(output));
+    let weight = |w: &diffx::graph::Weight| {
+        let values = formula(&w.name, w.desc.shape.elements());
+        WeightBinding::Tensor(Arc::new(Tensor::from_f32(w.desc.dims(), &values, &budget).unwrap()))
+    };
+    let weights: Vec<WeightBinding> = graph.weights().iter().map(weight).collect();
+    let plan = session.plan(graph, &[], &[(output, out)], &weights).unwrap();
+    let mut session = session.allocate(&budget).unwrap();
+    session.replay(plan, RunKey { seed: 0, step: 0, first_sample: 0 }).unwrap();
+    let mut bytes = vec![0; 4 * graph.desc(output).shape.elements()];
+    session.read(out, &mut bytes).unwrap();
+    bytes.chunks_exact(4).map(|c| f32::from_ne_bytes(c.try_into().unwrap())).collect()
+}
+
+fn rows() -> Vec<Value> {
+    serde_json::from_str(include_str!("rows.json")).unwrap()
+}
+
+#[test]
+fn networks_say_what_numpy_says() {
+    let mut seen = Vec::new();
+    for about in rows() {
+        let found = Row::new(&about).network();
+        let at = numbers(&about["at"]);
+        let far = at.iter().zip(numbers(&about["want"])).map(|(i, want)| {
+            let got = f64::from(found[*i as usize]);
+            (got - want).abs() / (1.0 + want.abs())
+        });
+        let worst = far.fold(0.0_f64, |a, b| if b.is_nan() { b } else { a.max(b) });
+        println!("{}: {worst:.1e}", about["model"]);
+        assert!(worst < 2e-5, "{}: differs by {worst:e}", about["model"]);
+        seen.push(about["model"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(seen, ["dit", "dit_original", "sit", "csdi", "tabddpm", "tabsyn", "llada"]);
+}
+
+/// Of twice as many channels a denoiser takes the first half: D is the same as from the same network cut off there.
+#[test]
+fn a_learned_variance_is_no_part_of_the_denoised() {
+    let about = rows().into_iter().find(|r| r["model"] == "dit_original").unwrap();
+    let row = Row::new(&about);
+    let (mut b, x, level) = row.build();
+    let eval = Eval { phase: 0, x: vec![x], sigma: vec![level], cond: None };
+    let d = b.denoise(0, &[eval]).unwrap()[0][0];
+    assert_eq!(b.graph.desc(d).dims(), [2, 2, 6, 6]);
+    let found = run(&b.graph, d);
+
+    // D = c_skip x + c_out F(c_in x, ln(sigma)/4) with data of variance 1, of the first half of F
+    let (mut b, x, level) = row.build();
+    let (sigma, ones) = ([3.0_f64, 731.0], [2, 1, 1, 1]);
+    let mut table = |f: fn(f64) -> f64, dims: &[usize]| {
+        let bytes: Vec<u8> = sigma.iter().flat_map(|s| (f(*s) as f32).to_ne_bytes()).collect();
+        b.graph.constant(Desc::new(DType::F32, dims).unwrap(), &bytes)
+    };
+    let c_in = table(|s| 1.0 / (s * s + 1.0).sqrt(), &ones);
+    let skip = table(|s| 1.0 / (s * s + 1.0), &ones);
+    let out = table(|s| s / (s * s + 1.0).sqrt(), &ones);
+    let noise = table(|s| s.ln() / 4.0, &[2]);
+    let _ = level;
+    let given = b.graph.mul(c_in, x);
+    let mut io = ModelIo {
+        phase: 0,
+        x: vec![given],
+        sigma: vec![noise],
+        cond: b.cond.clone(),
+        slots: vec![],
+        slots_out: vec![],
+        out: vec![NodeId::ERROR],
+    };
+    b.network("base", &mut io).unwrap();
+    let g = &mut b.graph;
+    let first = g.slice_axis(io.out[0], 1, 0, 2);
+    let (kept, scaled) = (g.mul(skip, x), g.mul(out, first));
+    let want = g.add(kept, scaled);
+    let want = run(&b.graph, want);
+    let far = found.iter().zip(&want).map(|(a, b)| (a - b).abs() / (1.0 + b.abs()));
+    let worst = far.fold(0.0_f32, |a, b| if b.is_nan() { b } else { a.max(b) });
+    assert!(worst < 2e-5, "differs by {worst:e}");
+}

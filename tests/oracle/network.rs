@@ -3,7 +3,7 @@
 use crate::Answer;
 use crate::array::Array;
 use diffx::base::{DType, Error};
-use diffx::engine::{Engine, Evaluation, OpenModel, Options};
+use diffx::engine::{Engine, Evaluation, OpenModel, Options, Pipeline};
 use diffx::mem::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -73,6 +73,17 @@ impl Network {
         Ok(by.iter().cloned().zip(out.iter().map(Array::of)).collect())
     }
 
+    /// The denoiser of a pipeline with the process and the statistics that the checkpoint says: `sigma` is the level.
+    pub(crate) fn denoise(&self, inputs: &[(&str, &Array)]) -> Answer<Array> {
+        let pipeline = Pipeline::new(&self.model, "{}").map_err(sentence)?;
+        let given: Vec<(String, Arc<Tensor>)> =
+            inputs.iter().map(|(name, a)| ((*name).to_owned(), a.tensor(self.float))).collect();
+        let outputs = [self.component()?];
+        let e = Evaluation { slot: "", phase: 0, inputs: &given, outputs: &outputs };
+        let mut out = pipeline.evaluate(&e).map_err(sentence)?;
+        Ok(Array::of(&out.remove(0)))
+    }
+
     /// Name of the only component.
     pub(crate) fn component(&self) -> Answer<String> {
         let network = self.network()?;
@@ -112,4 +123,22 @@ pub(crate) fn parameters(test: &crate::case::Test) -> Answer<Vec<String>> {
     let Some(path) = &test.grads else { return Err("the test has no table of gradients".into()) };
     let table = test.json(path)?;
     Ok(table["params"].as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect())
+}
+
+/// Puts the gradients by all of them, with `cotangent` the derivative of the loss by the output.
+pub(crate) fn put_gradients(
+    test: &crate::case::Test,
+    net: &Network,
+    inputs: &[(&str, &Array)],
+    cotangent: &Array,
+    got: &mut crate::compare::Got,
+) -> Answer {
+    let names = parameters(test)?;
+    let by: Vec<String> = names.iter().map(|n| format!("weight.{n}")).collect();
+    let mut grads = net.gradients(0, inputs, cotangent, &by)?;
+    for (name, key) in names.iter().zip(&by) {
+        let grad = grads.remove(key).ok_or_else(|| format!("no gradient by {name}"))?;
+        got.put_grad(name, grad);
+    }
+    Ok(())
 }

@@ -7,6 +7,7 @@ mod dit_original;
 mod llada;
 mod mlp;
 mod null;
+mod score_transformer;
 mod tabular;
 mod temporal;
 
@@ -23,6 +24,7 @@ diffx_plugin::diffx_plugin! {
         csdi::Csdi,
         tabular::TabDdpm,
         tabular::TabSyn,
+        score_transformer::ScoreTransformer,
         llada::Llada,
     ],
 }
