@@ -41,6 +41,16 @@ fn input(g: &mut Graph, name: &str, want: Desc, given: &Value) -> NodeId {
     g.constant(want, &bytes)
 }
 
+fn registry() -> Registry {
+    let mut registry = Registry::new(Box::new(|_, _| {}));
+    let plugins = [diffx_models::plugin(), diffx_processes::plugin(), diffx_guidance::plugin()];
+    for plugin in plugins {
+        // Safety: a static of a crate linked into this test.
+        unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
+    }
+    registry
+}
+
 struct Row {
     parts: Parts,
     about: Value,
@@ -49,11 +59,7 @@ struct Row {
 
 impl Row {
     fn new(about: &Value) -> Self {
-        let mut registry = Registry::new(Box::new(|_, _| {}));
-        for plugin in [diffx_models::plugin(), diffx_processes::plugin()] {
-            // Safety: a static of a crate linked into this test.
-            unsafe { registry.register(std::ptr::from_ref(plugin).cast()) }.unwrap();
-        }
+        let registry = registry();
         let model = registry.model(about["model"].as_str().unwrap(), &about["config"]).unwrap();
         let info = model.info().unwrap();
         let mut components = info.components.clone();
@@ -189,4 +195,36 @@ fn a_learned_variance_is_no_part_of_the_denoised() {
     let far = found.iter().zip(&want).map(|(a, b)| (a - b).abs() / (1.0 + b.abs()));
     let worst = far.fold(0.0_f32, |a, b| if b.is_nan() { b } else { a.max(b) });
     assert!(worst < 2e-5, "differs by {worst:e}");
+}
+
+/// Guidance of the first channel only: there it is D_0 + s (D_c - D_0), in the others D_c.
+#[test]
+fn guidance_leaves_the_other_channels_alone() {
+    let about = rows().into_iter().find(|r| r["model"] == "dit").unwrap();
+    let denoised = |guidance: Option<Value>, null: bool| {
+        let mut row = Row::new(&about);
+        if let Some(config) = guidance {
+            row.parts.guidances = vec![registry().guidance("cfg", &config).unwrap()];
+        }
+        let (mut b, x, level) = row.build();
+        if null {
+            b.cond[0] = b.graph.full(row.parts.conds[0].null_value, DType::I32, &[row.rows]);
+        }
+        let eval = Eval { phase: 0, x: vec![x], sigma: vec![level], cond: None };
+        let d = b.denoise(0, &[eval]).unwrap()[0][0];
+        run(&b.graph, d)
+    };
+    let (with, without) = (denoised(None, false), denoised(None, true));
+    let found = denoised(Some(json!({"scale": 3.0, "channels": 1})), false);
+    let (per_row, first) = (with.len() / 2, with.len() / 4); // two rows of two channels
+    let mut far = 0.0_f32;
+    for (i, found) in found.iter().enumerate() {
+        let guided = i % per_row < first;
+        let want = if guided { without[i] + 3.0 * (with[i] - without[i]) } else { with[i] };
+        far = far.max((found - want).abs());
+        assert!(guided || *found == with[i], "{i}: {found} is not that of D_c, {}", with[i]);
+    }
+    assert!(far < 1e-4, "differs by {far:e}");
+    let moved = with.iter().zip(&without).any(|(a, b)| (a - b).abs() > 1e-2);
+    assert!(moved, "the condition does nothing");
 }

@@ -4,7 +4,8 @@
 //! `interval` [lo, hi]: s only for sigma in (lo, hi], 1 outside (Kynkäänniemi et al. 2024), where a step asks for D_c
 //! alone. `rescale` phi:
 //! `D' = phi D std(D_c)/std(D) + (1 - phi) D`, std over all but the batch (Lin et al. 2024), continuous components
-//! only. It does not sample p_c^s p_0^{1-s}, whatever is said of it.
+//! only. It does not sample p_c^s p_0^{1-s}, whatever is said of it. `channels`: only so many of the first channels are
+//! guided, the others are D_c's, as the published code of DiT and SiT has it (3 of 4).
 
 use crate::rows::column;
 use core::ffi::CStr;
@@ -18,6 +19,8 @@ pub(crate) struct Cfg {
     scale: f64,
     interval: Option<(f64, f64)>,
     rescale: f64,
+    /// 0 = all.
+    channels: usize,
 }
 
 /// Keeps the ratio of deviations finite where D is flat.
@@ -30,6 +33,7 @@ impl Factory for Cfg {
         "scale": number "s in D_0 + s (D_c - D_0); 1 is the conditional model itself", default 1;
         "interval": numbers "[lowest, highest sigma] where scale holds, 1 outside; default everywhere", minimum 0;
         "rescale": number "share of the deviation of D_c that the result gets back", default 0, minimum 0, maximum 1;
+        "channels": integer "how many of the first channels are guided, the others being those of D_c; 0 = all", default 0, minimum 0, maximum 1048576;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -42,7 +46,8 @@ impl Factory for Cfg {
                 return Err(Error::invalid(text));
             }
         };
-        Ok(Self { scale, interval, rescale: config.f64("rescale", 0.0, 0.0..=1.0)? })
+        let rescale = config.f64("rescale", 0.0, 0.0..=1.0)?;
+        Ok(Self { scale, interval, rescale, channels: config.usize("channels", 0, 0..=1 << 20)? })
     }
 }
 
@@ -116,12 +121,27 @@ impl Cfg {
                 inside.choose(self.scale, 1.0)
             }
         };
-        let d = without + scale * (with - without);
+        let d = self.chosen(b, with, without + scale * (with - without));
         let tokens = b.component(component).is_some_and(|c| c.discrete);
         if self.rescale == 0.0 || tokens {
             return d;
         }
         d * (deviation(with) / deviation(d).max(TINY) * self.rescale + (1.0 - self.rescale))
+    }
+}
+
+impl Cfg {
+    /// The first channels (axis 1) of what is guided, the others of D_c.
+    fn chosen<'b>(&self, b: Builder<'b>, with: Node<'b>, guided: Node<'b>) -> Node<'b> {
+        let (shape, n) = (guided.shape(), self.channels as i64);
+        if n == 0 || shape.len() < 3 || shape[1] <= n {
+            return guided; // a vector has no channels
+        }
+        let (mut start, mut stop) = (vec![0; shape.len()], shape.to_vec());
+        stop[1] = n;
+        let first = guided.slice(&start, &stop);
+        (start[1], stop[1]) = (n, shape[1]);
+        b.concat(&[first, with.slice(&start, &stop)], 1)
     }
 }
 
@@ -150,6 +170,8 @@ mod tests {
             message(r#"{"interval":[2,1]}"#),
             "interval is [2.0, 1.0], want [lowest, highest sigma]"
         );
+        let want = "channels is -1, want a whole number from 0 to 1048576";
+        assert_eq!(message(r#"{"channels":-1}"#), want);
         assert_eq!(message(r#"{"rescale":1.5}"#), "rescale is 1.5, want a number from 0 to 1");
     }
 }
