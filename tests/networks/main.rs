@@ -147,10 +147,12 @@ fn networks_say_what_numpy_says() {
         });
         let worst = far.fold(0.0_f64, |a, b| if b.is_nan() { b } else { a.max(b) });
         println!("{}: {worst:.1e}", about["model"]);
-        assert!(worst < 2e-5, "{}: differs by {worst:e}", about["model"]);
+        assert!(worst < 2e-5, "{} of {}: differs by {worst:e}", about["model"], about["config"]);
         seen.push(about["model"].as_str().unwrap().to_owned());
     }
-    assert_eq!(seen, ["dit", "dit_original", "sit", "csdi", "tabddpm", "tabsyn", "llada"]);
+    for id in ["dit", "dit_original", "sit", "csdi", "tabddpm", "tabsyn", "llada"] {
+        assert!(seen.iter().any(|s| s == id), "no row is of {id}");
+    }
 }
 
 /// Of twice as many channels a denoiser takes the first half: D is the same as from the same network cut off there.

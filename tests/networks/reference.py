@@ -77,12 +77,12 @@ def thirds(x, heads):
 
 
 def waves(t, width, shift):
-    """Cosines, then sines, with the frequencies and angles of f32."""
+    """Cosines, then sines (and a 0 where the width is odd), with the frequencies and angles of f32."""
     half, f = width // 2, np.float32
     exponent = f(-math.log(1e4)) * np.arange(half, dtype=f) / f(half - shift)
     angle = np.asarray(t, f)[:, None] * np.exp(exponent.astype(np.float64)).astype(f)
     angle = angle.astype(np.float64)
-    return np.concatenate([np.cos(angle), np.sin(angle)], 1)
+    return np.concatenate([np.cos(angle), np.sin(angle), np.zeros((len(angle), width % 2))], 1)
 
 
 def positions(side, width):
@@ -124,10 +124,18 @@ def dit(c, x, t, class_labels):
         name = f"transformer_blocks.{i}"
         m = modulation(f"{name}.norm1.linear", embedding(i), d, 6)
         u = norm(z, 1e-6) * (1 + m[1]) + m[0]
-        qkv = [split(linear(f"{name}.attn1.to_{a}", u, d, d), heads) for a in "qkv"]
+        qkv = [split(linear(f"{name}.attn1.to_{a}", u, d, d, c.get("attention_bias", True)), heads) for a in "qkv"]
         z = z + m[2] * linear(f"{name}.attn1.to_out.0", attend(*qkv), d, d)
-        u = norm(z, c["norm_eps"]) * (1 + m[4]) + m[3]
-        u = gelu_tanh(linear(f"{name}.ff.net.0.proj", u, d, 4 * d))
+        u = norm(z, c["norm_eps"])
+        if c.get("norm_elementwise_affine"):
+            u = u * w(f"{name}.norm3.weight", d) + w(f"{name}.norm3.bias", d)
+        u = u * (1 + m[4]) + m[3]
+        if c.get("activation_fn") == "geglu":
+            value, gate = np.split(linear(f"{name}.ff.net.0.proj", u, d, 8 * d), 2, axis=-1)
+            u = value * gelu(gate)
+        else:
+            act = gelu if c.get("activation_fn") == "gelu" else gelu_tanh
+            u = act(linear(f"{name}.ff.net.0.proj", u, d, 4 * d))
         z = z + m[5] * linear(f"{name}.ff.net.2", u, 4 * d, d)
     m = modulation("proj_out_1", embedding(0), d, 2)
     z = norm(z, 1e-6) * (1 + m[1]) + m[0]
@@ -139,7 +147,8 @@ def dit_original(c, x, t, class_labels):
     s = c["input_size"] // p
     e = silu(linear("t_embedder.mlp.0", waves(t, 256, 0), 256, d))
     e = linear("t_embedder.mlp.2", e, d, d)
-    e = silu(e + w("y_embedder.embedding_table.weight", c["num_classes"] + 1, d)[class_labels])
+    rows = c["num_classes"] + (c.get("class_dropout_prob", 0.1) > 0)
+    e = silu(e + w("y_embedder.embedding_table.weight", rows, d)[class_labels])
     z = patches("x_embedder.proj", x, p, d) + positions(s, d)
     for i in range(c["depth"]):
         name = f"blocks.{i}"
@@ -170,11 +179,12 @@ def encoder(name, x, heads, inner):
     return layer_norm(f"{name}.norm2", x + u)
 
 
-def csdi(c, x, step, cond_info, cond_obs):
+def csdi(c, x, step, cond_info, cond_obs=None):
     rows, k, n = x.shape
     d, e, half, f = c["channels"], c["diffusion_embedding_dim"], c["diffusion_embedding_dim"] // 2, np.float32
-    x = np.stack([cond_obs, x], 1).reshape(rows, 2, k * n)
-    h = np.maximum(conv1("input_projection", x, 2, d), 0)
+    x = np.stack([x] if cond_obs is None else [cond_obs, x], 1)
+    inputs = x.shape[1]
+    h = np.maximum(conv1("input_projection", x.reshape(rows, inputs, k * n), inputs, d), 0)
     exponent = np.arange(half, dtype=f) / f(half - 1) * f(4)
     angle = np.asarray(step, f)[:, None] * (10 ** exponent.astype(np.float64)).astype(f)
     angle = angle.astype(np.float64)
@@ -186,6 +196,8 @@ def csdi(c, x, step, cond_info, cond_obs):
         name = f"residual_layers.{i}"
         y = (h + linear(f"{name}.diffusion_projection", a, e, d)[:, :, None]).reshape(rows, d, k, n)
         for layer, order, size in (("time", (0, 2, 3, 1), n), ("feature", (0, 3, 2, 1), k)):
+            if size == 1:
+                continue
             u = y.transpose(order)
             v = encoder(f"{name}.{layer}_layer.layers.0", u.reshape(-1, size, d), c["nheads"], c["dim_feedforward"])
             y = v.reshape(u.shape).transpose(np.argsort(order))
@@ -199,11 +211,16 @@ def csdi(c, x, step, cond_info, cond_obs):
     return conv1("output_projection2", h, d, 1).reshape(rows, k, n)
 
 
-def tabddpm(c, x, t, y):
+def tabddpm(c, x, t, y=None):
     d, inputs = c["dim_t"], c["d_in"]
     e = linear("time_embed.2", silu(linear("time_embed.0", waves(t, d, 0), d, d)), d, d)
-    label = silu(w("label_emb.weight", c["num_classes"], d)[np.maximum(y, 0)])
-    h = linear("proj", x, inputs, d) + e + np.where(np.asarray(y)[:, None] >= 0, label, 0)
+    h = linear("proj", x, inputs, d) + e
+    if y is not None and c["num_classes"]:
+        label = silu(w("label_emb.weight", c["num_classes"], d)[np.maximum(y, 0)])
+        h = h + np.where(y[:, None] >= 0, label, 0)
+    elif y is not None:
+        label = silu(linear("label_emb", np.maximum(y, -1e8)[:, None], 1, d))
+        h = h + np.where(y[:, None] > -1e8, label, 0)
     for i, width in enumerate(c["d_layers"]):
         h = np.maximum(linear(f"mlp.blocks.{i}.linear", h, h.shape[1], width), 0)
     return linear("mlp.head", h, h.shape[1], inputs)
@@ -224,6 +241,7 @@ def llada(c, tokens, _):
     d, heads, shared = c["d_model"], c["n_heads"], c["n_kv_heads"]
     depth, rows, inner, eps = d // heads, c["embedding_size"], c["mlp_hidden_size"], c["rms_norm_eps"]
     table = w("model.transformer.wte.weight", rows, d)
+    bias, root = c.get("include_bias", False), math.sqrt(d)
     z, f = table[tokens], np.float32
     part = np.arange(0, depth, 2, dtype=f) / f(depth)
     inverse = f(1) / (c["rope_theta"] ** part.astype(np.float64)).astype(f)
@@ -234,18 +252,27 @@ def llada(c, tokens, _):
         cos, sin = np.cos(angle), np.sin(angle)
         return np.concatenate([low * cos - high * sin, high * cos + low * sin], -1)
 
+    def normed(name, x):
+        y = rms_norm(name, x, eps)
+        return y + w(f"{name}.bias", d) if bias else y
+
+    z = z * root if c.get("input_emb_norm") else z
+    qkv = bias or c.get("include_qkv_bias", False)
     for i in range(c["n_layers"]):
         name = f"model.transformer.blocks.{i}"
-        u = rms_norm(f"{name}.attn_norm", z, eps)
-        q = split(linear(f"{name}.q_proj", u, d, d, False), heads)
-        k, v = [split(linear(f"{name}.{p}_proj", u, d, shared * depth, False), shared) for p in "kv"]
+        u = normed(f"{name}.attn_norm", z)
+        q = split(linear(f"{name}.q_proj", u, d, d, qkv), heads)
+        k, v = [split(linear(f"{name}.{p}_proj", u, d, shared * depth, qkv), shared) for p in "kv"]
         k, v = [np.repeat(a, heads // shared, 1) for a in (rotate(k), v)]
-        z = z + linear(f"{name}.attn_out", attend(rotate(q), k, v), d, d, False)
-        u = rms_norm(f"{name}.ff_norm", z, eps)
-        gate = silu(linear(f"{name}.ff_proj", u, d, inner, False))
-        u = gate * linear(f"{name}.up_proj", u, d, inner, False)
-        z = z + linear(f"{name}.ff_out", u, inner, d, False)
-    return rms_norm("model.transformer.ln_f", z, eps) @ table.T
+        z = z + linear(f"{name}.attn_out", attend(rotate(q), k, v), d, d, bias)
+        u = normed(f"{name}.ff_norm", z)
+        gate = silu(linear(f"{name}.ff_proj", u, d, inner, bias))
+        u = gate * linear(f"{name}.up_proj", u, d, inner, bias)
+        z = z + linear(f"{name}.ff_out", u, inner, d, bias)
+    z = normed("model.transformer.ln_f", z)
+    tied = c.get("weight_tying", True)
+    out = z @ table.T if tied else linear("model.transformer.ff_out", z, d, rows, bias)
+    return out / root if c.get("scale_logits") else out
 
 
 CASES = [
@@ -267,6 +294,28 @@ CASES = [
     (llada, {"d_model": 16, "n_heads": 4, "n_kv_heads": 2, "n_layers": 2, "mlp_hidden_size": 10, "rope_theta": 10000.0,
              "rms_norm_eps": 1e-5, "embedding_size": 9, "weight_tying": True},
      [[8, 1, 8, 3, 0], [2, 2, 8, 8, 7]], [0, 0], {}),
+    # what else their configs can say
+    (dit, {"sample_size": 2, "patch_size": 1, "in_channels": 3, "out_channels": 3, "num_layers": 1,
+           "num_attention_heads": 1, "attention_head_dim": 8, "num_embeds_ada_norm": 2, "norm_eps": 1e-3,
+           "attention_bias": False, "activation_fn": "geglu", "norm_elementwise_affine": True},
+     (2, 3, 2, 2), [0, 999], {"class_labels": [0, 2]}),
+    (dit, {"sample_size": 4, "patch_size": 4, "in_channels": 1, "out_channels": 2, "num_layers": 1,
+           "num_attention_heads": 2, "attention_head_dim": 2, "num_embeds_ada_norm": 2, "norm_eps": 1e-5,
+           "activation_fn": "gelu"},
+     (1, 1, 4, 4), [500], {"class_labels": [1]}),
+    (dit_original, {"input_size": 4, "patch_size": 2, "in_channels": 2, "hidden_size": 8, "depth": 1, "num_heads": 1,
+                    "mlp_ratio": 4.0, "num_classes": 2, "learn_sigma": False, "class_dropout_prob": 0.0},
+     (2, 2, 4, 4), [10, 20], {"class_labels": [1, 0]}),
+    (csdi, {"target_dim": 1, "length": 4, "side_dim": 2, "channels": 4, "layers": 1, "nheads": 1, "dim_feedforward": 8,
+            "num_steps": 20, "diffusion_embedding_dim": 6, "inputdim": 1},
+     (2, 1, 4), [7, 19], {"cond_info": (2, 2, 1, 4)}),
+    (tabddpm, {"d_in": 2, "num_classes": 0, "is_y_cond": True, "d_layers": [4], "dim_t": 5},
+     (3, 2), [0, 500, 3], {"y": [0.5, -2.0, -1e9]}),
+    (tabddpm, {"d_in": 2, "num_classes": 3, "is_y_cond": False, "d_layers": [4, 4], "dim_t": 4}, (2, 2), [1, 2], {}),
+    (llada, {"d_model": 8, "n_heads": 2, "n_kv_heads": 1, "n_layers": 1, "mlp_hidden_size": 6, "rope_theta": 500000.0,
+             "rms_norm_eps": 1e-6, "embedding_size": 7, "weight_tying": False, "include_bias": True, "scale_logits": True,
+             "input_emb_norm": True},
+     [[6, 1, 2], [0, 6, 6]], [0, 0], {}),
 ]
 
 

@@ -22,6 +22,7 @@ pub(crate) struct Llada {
     eps: f64,
     qkv_bias: bool,
     bias: bool,
+    norm_bias: bool,
     tied: bool,
     scale_logits: bool,
     scale_input: bool,
@@ -35,6 +36,7 @@ impl Factory for Llada {
     const SCHEMA: Option<&'static CStr> = schema![
         "d_model": integer "features of a token, a multiple of n_heads", default 768, minimum 1, maximum 1048576;
         "n_heads": integer "heads of attention", default 12, minimum 1, maximum 4096;
+        "multi_query_attention": boolean "one head of keys and values where n_kv_heads does not say", default false;
         "n_kv_heads": integer "heads of keys and values, a divisor of n_heads; default n_heads", minimum 1, maximum 4096;
         "n_layers": integer "blocks", default 12, minimum 1, maximum 1024;
         "mlp_ratio": integer "features of the feed-forward part over d_model", default 4, minimum 1, maximum 1024;
@@ -43,6 +45,11 @@ impl Factory for Llada {
         "block_type": string "kind of block", default "llama", enum ["llama"];
         "layer_norm_type": string "kind of norm", default "rms", enum ["rms"];
         "rms_norm_eps": number "added to the mean square", default 1e-5, exclusiveMinimum 0;
+        "bias_for_layer_norm": boolean "whether norms have biases; by default where linear layers have", default false;
+        "attention_layer_norm": boolean "norms of queries and keys, which are not there", default false;
+        "block_group_size": integer "blocks per group", default 1, minimum 1, maximum 1;
+        "alibi": boolean "positions by distance, which are not there", default false;
+        "rope": boolean "rotary positions", default true;
         "rope_theta": number "base of the rotary positions", default 10000, exclusiveMinimum 0;
         "include_bias": boolean "whether linear layers have biases", default false;
         "include_qkv_bias": boolean "whether queries, keys and values have them", default false;
@@ -56,7 +63,9 @@ impl Factory for Llada {
     fn create(config: &mut Config) -> Result<Self> {
         let width = config.usize("d_model", 768, 1..=MOST)?;
         let count = config.usize("n_heads", 12, 1..=4096)?;
-        let shared = config.opt_usize("n_kv_heads", 1..=4096)?.unwrap_or(count);
+        let single = config.bool("multi_query_attention", false)?;
+        let shared = config.opt_usize("n_kv_heads", 1..=4096)?;
+        let shared = shared.unwrap_or(if single { 1 } else { count });
         if !width.is_multiple_of(2 * count) {
             return Err(Error::invalid(format!(
                 "n_heads is {count}, want heads of an even width from d_model, which is {width}"
@@ -71,9 +80,17 @@ impl Factory for Llada {
         let inner = config.opt_usize("mlp_hidden_size", 1..=1 << 24)?.unwrap_or(ratio * width);
         config.one_of("block_type", &[("llama", ())])?;
         config.one_of("layer_norm_type", &[("rms", ())])?;
+        config.usize("block_group_size", 1, 1..=1)?;
+        for (key, must) in [("attention_layer_norm", false), ("alibi", false), ("rope", true)] {
+            if config.bool(key, must)? != must {
+                return Err(Error::invalid(format!("{key} is {}, want {must}", !must)));
+            }
+        }
         let acts =
             [("silu", Activation::Silu), ("gelu", Activation::Gelu), ("relu", Activation::Relu)];
         let bias = config.bool("include_bias", false)?;
+        let given = config.has("bias_for_layer_norm");
+        let norm_bias = config.bool("bias_for_layer_norm", false)? || (!given && bias);
         let tokens = config.usize("vocab_size", 50257, 2..=1 << 24)?;
         Ok(Self {
             heads: Heads { count, shared, depth: width / count },
@@ -85,6 +102,7 @@ impl Factory for Llada {
             eps: config.f64("rms_norm_eps", 1e-5, POSITIVE)?,
             qkv_bias: config.bool("include_qkv_bias", false)? || bias,
             bias,
+            norm_bias,
             tied: config.bool("weight_tying", true)?,
             scale_logits: config.bool("scale_logits", false)?,
             scale_input: config.bool("input_emb_norm", false)?,
@@ -116,7 +134,7 @@ impl Model for Llada {
             let name = format!("{PREFIX}.blocks.{i}");
             h = b.scope(&name, |b| self.block(b, &name, h));
         }
-        let h = rms_norm(b, &format!("{PREFIX}.ln_f"), h, width, self.eps);
+        let h = self.norm(b, &format!("{PREFIX}.ln_f"), h);
         let logits = match self.tied {
             true => b.emit(op::MATMUL, &[h, table], &[Attr::int(attr::TRANS_B, 1)]),
             false => project(b, &format!("{PREFIX}.ff_out"), h, width, self.tokens, self.bias),
@@ -127,10 +145,19 @@ impl Model for Llada {
 }
 
 impl Llada {
+    fn norm<'b>(&self, b: Builder<'b>, name: &str, x: Node<'b>) -> Node<'b> {
+        let width = self.heads.width();
+        let y = rms_norm(b, name, x, width, self.eps);
+        match self.norm_bias {
+            true => y + b.weight(&format!("{name}.bias"), &[width as i64], Init::Zeros),
+            false => y,
+        }
+    }
+
     fn block<'b>(&self, b: Builder<'b>, name: &str, h: Node<'b>) -> Node<'b> {
         let (heads, width) = (self.heads, self.heads.width());
         let part = |p: &str| format!("{name}.{p}");
-        let u = rms_norm(b, &part("attn_norm"), h, width, self.eps);
+        let u = self.norm(b, &part("attn_norm"), h);
         let of = |p: &str, count: usize| {
             let x = project(b, &part(p), u, width, count * heads.depth, self.qkv_bias);
             split(x, count, heads.depth)
@@ -139,7 +166,7 @@ impl Llada {
         let k = rotate(b, of("k_proj", heads.shared), self.theta);
         let u = attend_split(q, k, of("v_proj", heads.shared), heads);
         let h = h + project(b, &part("attn_out"), u, width, width, self.bias);
-        let u = rms_norm(b, &part("ff_norm"), h, width, self.eps);
+        let u = self.norm(b, &part("ff_norm"), h);
         // `ff_proj` is the gate
         let names = [part("ff_proj"), part("up_proj"), part("ff_out")];
         let wide = Wide { width, inner: self.inner, bias: self.bias };
@@ -163,6 +190,7 @@ mod tests {
             message(r#"{"n_kv_heads":5}"#),
             "n_kv_heads is 5, want a divisor of n_heads, which is 12"
         );
+        assert_eq!(message(r#"{"rope":false}"#), "rope is false, want true");
         let want = "block_type is \"sequential\", want one of llama";
         assert_eq!(message(r#"{"block_type":"sequential"}"#), want);
     }
