@@ -1,5 +1,6 @@
-//! Networks with weights by a formula against numbers of NumPy (`reference.py` beside this file), so that a bare clone
-//! tests each family; the checkpoints of the oracle test the same plugins with weights of their references.
+//! Networks with weights by a formula against numbers of NumPy (`reference.py` and `pictures.py` beside this file), so
+//! that a bare clone tests each family; the checkpoints of the oracle test the same plugins with weights of their
+//! references.
 
 use diffx::base::{DType, Desc};
 use diffx::cpu::Cpu;
@@ -63,7 +64,7 @@ impl Row {
         let model = registry.model(about["model"].as_str().unwrap(), &about["config"]).unwrap();
         let info = model.info().unwrap();
         let mut components = info.components.clone();
-        let shape: Vec<usize> = numbers(&about["shape"]).iter().map(|d| *d as usize).collect();
+        let shape: Vec<usize> = numbers(&about["state"]).iter().map(|d| *d as usize).collect();
         for (d, n) in components[0].dims.iter_mut().zip(&shape[1..]) {
             *d = if *d < 0 { *n as i64 } else { *d };
         }
@@ -98,7 +99,7 @@ impl Row {
     fn network(&self) -> Vec<f32> {
         let (mut b, x, level) = self.build();
         let mut io = ModelIo {
-            phase: 0,
+            phase: self.about["phase"].as_u64().unwrap_or(0) as u32,
             x: vec![x],
             sigma: vec![level],
             cond: b.cond.clone(),
@@ -132,7 +133,9 @@ fn run(graph: &Graph, output: NodeId) -> Vec<f32> {
 }
 
 fn rows() -> Vec<Value> {
-    serde_json::from_str(include_str!("rows.json")).unwrap()
+    let files = [include_str!("rows.json"), include_str!("pictures.json")];
+    let read = |text: &str| -> Vec<Value> { serde_json::from_str(text).unwrap() };
+    files.iter().flat_map(|text| read(text)).collect()
 }
 
 #[test]
@@ -150,7 +153,9 @@ fn networks_say_what_numpy_says() {
         assert!(worst < 2e-5, "{} of {}: differs by {worst:e}", about["model"], about["config"]);
         seen.push(about["model"].as_str().unwrap().to_owned());
     }
-    for id in ["dit", "dit_original", "sit", "csdi", "tabddpm", "tabsyn", "llada"] {
+    let sequences = ["dit", "dit_original", "sit", "csdi", "tabddpm", "tabsyn", "llada"];
+    let pictures = ["unet2d", "songunet", "dhariwal", "autoencoder_kl"];
+    for id in sequences.iter().chain(&pictures) {
         assert!(seen.iter().any(|s| s == id), "no row is of {id}");
     }
 }

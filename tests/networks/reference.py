@@ -319,17 +319,20 @@ CASES = [
 ]
 
 
-def main():
-    rows = []
-    for network, config, x, t, conds in CASES:
+def rows(cases):
+    """Prints each with eight of its outputs. Numbers of a shape come by the formula, lists as they are."""
+    found = []
+    for network, config, x, t, conds, *more in cases:
         given = formula("x", x) if isinstance(x, tuple) else np.array(x)
         named = {k: formula(k, v) if isinstance(v, tuple) else np.array(v) for k, v in conds.items()}
-        out = network(config, given, t, **named)
+        more = more[0] if more else {}
+        out = network(config, given, t, **named, **more)
         at = [int(i) for i in np.linspace(0, out.size - 1, 8)]
-        rows.append({"model": network.__name__, "config": config, "x": x, "level": t, "conds": conds,
-                     "shape": out.shape, "at": at, "want": [float(f"{out.reshape(-1)[i]:.8g}") for i in at]})
-    print("[" + ",\n".join(json.dumps(r) for r in rows) + "]")
+        found.append({"model": network.__name__, "config": config, "x": x, "level": t, "conds": conds, **more,
+                      "state": given.shape, "shape": out.shape, "at": at,
+                      "want": [float(f"{out.reshape(-1)[i]:.8g}") for i in at]})
+    print("[" + ",\n".join(json.dumps(r) for r in found) + "]")
 
 
 if __name__ == "__main__":
-    main()
+    rows(CASES)

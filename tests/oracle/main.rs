@@ -120,6 +120,9 @@ fn main() -> ExitCode {
 }
 
 fn row(case: &Case, test: &Test) -> Option<&'static Row> {
+    if test.params["ckpt"] == "single_file" {
+        return None; // a file of a whole pipeline, which nothing opens yet
+    }
     let is_of = |r: &&Row| r.cases.is_empty() || r.cases.contains(&case.name.as_str());
     FAMILIES.iter().copied().flatten().find(|r| r.kind == test.kind && is_of(r))
 }

@@ -1,5 +1,57 @@
-//! AutoencoderKL.
+//! The autoencoder of latent diffusion.
 
-use crate::Row;
+use crate::array::Array;
+use crate::case::Test;
+use crate::compare::Got;
+use crate::network::{Network, parameters};
+use crate::{Answer, Row};
 
-pub(crate) const KINDS: &[Row] = &[];
+pub(crate) const KINDS: &[Row] = &[
+    Row { kind: "forward.vae_decode", cases: &["sd15"], run: decode },
+    Row { kind: "forward.vae_encode", cases: &["sd15"], run: encode },
+    Row { kind: "grad.vae_decoder", cases: &["sd15"], run: loss },
+];
+
+/// Forms of the network in its own units.
+const DECODE: u32 = 2;
+const ENCODE: u32 = 3;
+/// ... and without the layer before the decoder.
+const DECODER: u32 = 4;
+
+fn decode(test: &Test, got: &mut Got) -> Answer {
+    let network = Network::open(&test.checkpoint()?)?;
+    got.put("sample", network.forward(DECODE, &[("x", &test.input("z")?)])?);
+    Ok(())
+}
+
+fn encode(test: &Test, got: &mut Got) -> Answer {
+    let network = Network::open(&test.checkpoint()?)?;
+    let moments = network.forward(ENCODE, &[("x", &test.input("image")?)])?;
+    let (mut dims, n) = (moments.dims.clone(), moments.stride());
+    dims[1] /= 2;
+    for (half, name) in ["mean", "logvar"].into_iter().enumerate() {
+        let rows = moments.values.chunks(n);
+        let part = rows.flat_map(|r| r[half * n / 2..(half + 1) * n / 2].to_vec()).collect();
+        got.put(name, Array::new(&dims, part));
+    }
+    Ok(())
+}
+
+/// mean decoder(z)², by the decoder's weights.
+fn loss(test: &Test, got: &mut Got) -> Answer {
+    let network = Network::open(&test.checkpoint()?)?;
+    let z = test.input("z")?;
+    let inputs = [("x", &z)];
+    let y = network.forward(DECODER, &inputs)?;
+    got.put("loss", Array::new(&[], vec![y.map(|v| v * v).mean()]));
+    let slope = y.map(|v| 2.0 * v / y.values.len() as f64);
+    let names = parameters(test)?;
+    let mut by: Vec<String> = names.iter().map(|n| format!("weight.decoder.{n}")).collect();
+    by.push("x".into());
+    let grads = network.gradients(DECODER, &inputs, &slope, &by)?;
+    for name in &names {
+        got.put_grad(name, grads[&format!("weight.decoder.{name}")].clone());
+    }
+    got.put("grad_in.z", grads["x"].clone());
+    Ok(())
+}

@@ -133,7 +133,7 @@ impl Additive for Edm {
         w
     }
 
-    fn precond<'b>(&self, cx: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
+    fn precond<'b>(&self, _: &Cx<'b>, sigma: Node<'b>) -> Precond<'b> {
         let one = || sigma * 0.0 + 1.0;
         let weight = || sigma.square().recip();
         let inverse_deviation = || (sigma.square() + 1.0).rsqrt();

@@ -10,6 +10,7 @@ pub(crate) enum Activation {
     Silu,
     Gelu,
     GeluTanh,
+    Mish,
 }
 
 impl Activation {
@@ -19,9 +20,19 @@ impl Activation {
             Self::Silu => x.silu(),
             Self::Gelu => x.gelu(),
             Self::GeluTanh => x.gelu_tanh(),
+            Self::Mish => x * x.softplus().tanh(),
         }
     }
 }
+
+/// Those of diffusers' blocks by their names in configurations, with the default first.
+pub(crate) const ACTIVATIONS: &[(&str, Activation)] = &[
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("mish", Activation::Mish),
+    ("gelu", Activation::Gelu),
+    ("relu", Activation::Relu),
+];
 
 /// Widths of the two layers, and whether they have biases.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,9 @@ pub(crate) mod feed_forward;
 pub(crate) mod layer;
 pub(crate) mod modulation;
 pub(crate) mod patch;
+pub(crate) mod picture;
 pub(crate) mod predicts;
+pub(crate) mod resnet;
 
+pub(crate) use feed_forward::ACTIVATIONS;
 pub(crate) use layer::{Start, linear, project};
