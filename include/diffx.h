@@ -417,7 +417,7 @@ typedef struct dfx_eval_options {
 
 /* One forward. Inputs: every component by name [rows, ...]; "sigma" or "sigma.NAME" [rows], the level (of a network: the
  * embedding of it); conditions (null if absent); "cotangent.NAME" of an output (ones if absent). Outputs: components by
- * name, and "grad.INPUT". `out` has room for n_outputs tensors; all are written or none. */
+ * name, "grad.INPUT", "grad.weight.NAME". `out` has room for n_outputs tensors; all are written or none. */
 DFX_API dfx_status dfx_pipeline_eval(const dfx_pipeline *p, const dfx_eval_options *opt, dfx_tensor **out, dfx_error *err);
 
 /* -------------------------------------------------------------- likelihood */

@@ -13,8 +13,11 @@ pub mod calls;
 pub mod csv;
 pub mod descriptor;
 pub mod event;
+pub mod family;
+pub mod gguf;
 pub mod graph;
 pub mod header;
+pub mod index;
 pub mod json;
 pub mod memory;
 pub mod png;
@@ -37,7 +40,7 @@ macro_rules! targets {
     };
 }
 
-targets! { calls csv descriptor event graph header json png saved }
+targets! { calls csv descriptor event family gguf graph header index json png saved }
 
 /// What a fuzzer does before the first input: with `FUZZ_SEEDS=DIR` it writes seeds and dictionary there and ends.
 pub fn prepare(seeds: fn() -> Vec<Vec<u8>>, words: &[&str]) {

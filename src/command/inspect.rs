@@ -13,7 +13,10 @@ pub(crate) fn run(engine: &Arc<Engine>, args: &Inspect, as_json: bool) -> Result
     let carried = carried::find(path).filter(|_| !Path::new(path).exists());
     let source = match carried {
         Some(bytes) => Some(Source::of(diffx::weights::SafeTensors::from_static(path, bytes)?)?),
-        None if Path::new(path).is_dir() => None,
+        None if Path::new(path).is_dir() => {
+            let told = inspect::is_model(Path::new(path));
+            if told { None } else { Some(Source::folder(Path::new(path), None)?) }
+        }
         None => Some(Source::open(Path::new(path))?),
     };
     // a file of tensors alone is shown as it is; a model also by what would run

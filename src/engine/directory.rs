@@ -106,7 +106,9 @@ fn opened(
     let family = families::of(&config).map_err(|e| e.within(about.display()))?;
     let source = spelling::canonical(family.plugin, source)?;
     let manifest = family.manifest(engine, &config, &source, &asked.model);
-    Ok(Opened { manifest: manifest.map_err(|e| e.within(about.display()))?, source })
+    let mut manifest = manifest.map_err(|e| e.within(about.display()))?;
+    manifest.provenance.insert("class".into(), families::classes(&config).join(", ").into());
+    Ok(Opened { manifest, source })
 }
 
 /// The denoiser of a pipeline, with its autoencoder as slot `vae`.
@@ -150,6 +152,7 @@ fn pipeline(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
         provenance.insert("id2label".into(), labels.clone());
     }
     provenance.insert("pipeline".into(), index.get("_class_name").cloned().unwrap_or_default());
+    provenance.insert("base".into(), (*base).into());
     provenance.insert("components".into(), Value::Object(classes));
     provenance.insert("missing".into(), Value::Array(missing));
     out.source = out.source.labelled(&path.display().to_string());

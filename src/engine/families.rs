@@ -175,6 +175,7 @@ pub fn of(config: &Config) -> Result<&'static Family> {
         }
         None => {
             let mut known: Vec<&str> = FAMILIES.iter().flat_map(|f| f.classes).copied().collect();
+            known.sort_unstable();
             known.dedup();
             bail!(
                 Unsupported,

@@ -16,8 +16,7 @@ use std::sync::Arc;
 /// The description as JSON (`diffx inspect --json`): the key `components` has a row for each network.
 pub fn inspect(engine: &Arc<Engine>, path: &str, config: &str, rows: usize) -> Result<Value> {
     let folder = Path::new(path);
-    let known = [PIPELINE, CONFIG].iter().any(|n| folder.join(n).exists());
-    if folder.is_dir() && !known {
+    if folder.is_dir() && !is_model(folder) {
         bail!(NotFound, "{path}: holds neither {PIPELINE} nor {CONFIG}");
     }
     let model = OpenModel::open(engine, path, config);
@@ -50,13 +49,13 @@ pub fn inspect(engine: &Arc<Engine>, path: &str, config: &str, rows: usize) -> R
             }
         }
     }
-    // the pipeline's own rows of what opened above are told there, with more
-    let opened = |name: &Value| components.iter().any(|c: &Value| c.get("name") == Some(name));
-    let is_base = |row: &Value| {
-        let class = row.get("class");
-        model.is_ok() && row.get("family").is_some_and(|f| !f.is_null()) && class.is_some()
+    // what opened is told above, with more
+    let base = model.as_ref().ok().and_then(|m| m.manifest.provenance.get("base"));
+    let opened = |row: &Value| {
+        let name = row.get("name");
+        (base.is_some() && name == base) || components.iter().any(|c| c.get("name") == name)
     };
-    rest.retain(|row| !is_base(row) && row.get("name").is_none_or(|n| !opened(n)));
+    rest.retain(|row| !opened(row));
     let missing: Vec<Value> = rest
         .iter()
         .filter(|row| row.get("family").is_none_or(Value::is_null))
@@ -66,6 +65,11 @@ pub fn inspect(engine: &Arc<Engine>, path: &str, config: &str, rows: usize) -> R
     out.insert("components".into(), Value::Array(components));
     out.insert("missing".into(), Value::Array(missing));
     Ok(Value::Object(out))
+}
+
+/// Whether a folder says what its weights are of.
+pub fn is_model(folder: &Path) -> bool {
+    [PIPELINE, CONFIG].iter().any(|n| folder.join(n).exists())
 }
 
 /// A network that opened.
@@ -82,6 +86,12 @@ fn network(model: &OpenModel, slot: &str, rows: usize) -> Value {
     };
     let mut row = stored(&held);
     row.insert("name".into(), slot.into());
+    let told = &model.manifest.provenance;
+    let class = match slot {
+        "base" => told.get("class"),
+        other => told.get("components").and_then(|c| c.get(other)),
+    };
+    row.insert("class".into(), class.cloned().unwrap_or_default());
     row.insert("family".into(), setting.map(|s| s.id.as_str()).into());
     match model.plan(slot, rows, DType::F32) {
         Ok(p) => {

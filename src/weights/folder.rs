@@ -8,6 +8,7 @@ use std::path::Path;
 /// Stems of files of weights, in the order they are looked up.
 const STEMS: &[&str] = &["diffusion_pytorch_model", "model"];
 const ENDING: &str = ".safetensors";
+const PICKLES: &[&str] = &[".bin", ".pt", ".pth", ".ckpt"];
 
 /// The weights of a component: a whole file before shards, and both before a file of a variant that nobody asked for.
 pub(super) fn open(folder: &Path, asked: Option<&str>) -> Result<Source> {
@@ -47,9 +48,14 @@ pub(super) fn open(folder: &Path, asked: Option<&str>) -> Result<Source> {
             );
         }
     }
-    let ends = [".gguf", ".bin", ".pt", ".pth", ".ckpt"];
-    if let Some(name) = names.iter().find(|n| ends.iter().any(|e| n.ends_with(e))) {
-        return Source::open(&folder.join(name)); // a pickle is refused there, with what to do
+    // a file of its own name, if it is the only one of its kind; a pickle is refused there, with what to do
+    for ends in [&[ENDING][..], &[".gguf"], PICKLES] {
+        let mut of = names.iter().filter(|n| ends.iter().any(|e| n.ends_with(e)));
+        match (of.next(), of.next()) {
+            (Some(name), None) => return Source::open(&folder.join(name)),
+            (Some(name), Some(_)) if ends == PICKLES => return Source::open(&folder.join(name)),
+            _ => {}
+        }
     }
     bail!(
         NotFound,

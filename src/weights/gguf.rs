@@ -301,8 +301,9 @@ impl Header {
         // rows are whole blocks
         let row = dims.first().copied().unwrap_or(1) as u64;
         let total = dims.iter().try_fold(1u64, |n, d| n.checked_mul(*d as u64));
-        let size =
-            total.filter(|_| row % elements == 0).and_then(|n| (n / elements).checked_mul(*bytes));
+        let size = total
+            .filter(|_| row.is_multiple_of(*elements))
+            .and_then(|n| (n / elements).checked_mul(*bytes));
         let end = size.filter(|n| *n <= isize::MAX as u64).and_then(|n| begin.checked_add(n));
         let Some(end) = end else {
             bail!(

@@ -8,6 +8,9 @@ use crate::{bail, fail};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 
+/// Longest index we read.
+pub const MAX_INDEX: u64 = MAX_HEADER;
+
 /// Most shards of an index.
 const MAX_SHARDS: usize = 4096;
 
@@ -22,8 +25,8 @@ pub struct Index {
 
 impl Index {
     pub fn parse(text: &str) -> Result<Self> {
-        if text.len() as u64 > MAX_HEADER {
-            bail!(Format, "{} bytes of JSON, want at most {MAX_HEADER}", text.len());
+        if text.len() as u64 > MAX_INDEX {
+            bail!(Format, "{} bytes of JSON, want at most {MAX_INDEX}", text.len());
         }
         let mut fault = None;
         let mut json = serde_json::Deserializer::from_str(text);

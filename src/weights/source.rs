@@ -5,7 +5,7 @@
 use super::bind::{Found, Named};
 use super::folder;
 use super::gguf::{self, Gguf};
-use super::index::Index;
+use super::index::{Index, MAX_INDEX};
 use super::narrow::{Narrow, narrow};
 use super::plain_file;
 use super::safetensors::{Entry, SafeTensors};
@@ -118,8 +118,11 @@ impl Source {
     pub fn sharded(path: &Path) -> Result<Self> {
         let label = path.display().to_string();
         let (file, len) = plain_file(path)?;
+        if len > MAX_INDEX {
+            bail!(Format, "{label}: an index of {len} bytes, want at most {MAX_INDEX}");
+        }
         let mut text = String::new();
-        let read = file.take(len).read_to_string(&mut text);
+        let read = file.take(MAX_INDEX).read_to_string(&mut text);
         read.map_err(|e| fail!(Io, "{label}: {e}"))?;
         let index = Index::parse(&text).map_err(|e| e.within(&label))?;
         drop(text);
@@ -357,7 +360,7 @@ impl Named for Source {
 
 fn widened(file: &AnyFile, e: &Entry, kind: &Narrow, first: u64, out: &mut [u8]) -> Result<()> {
     let block = kind.elements as u64;
-    if first % block != 0 {
+    if !first.is_multiple_of(block) {
         bail!(Unsupported, "element {first} of {} is inside a block of {block}", e.type_name);
     }
     let wide = kind.elements * kind.reads_as.bytes();
