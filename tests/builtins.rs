@@ -57,12 +57,15 @@ fn parts(r: &Registry, process: (&str, Value), model: (&str, Value), stats: Stat
 fn every_factory_is_made_without_a_config() {
     let r = registry();
     let series = ["csdi", "tabddpm", "tabsyn", "score_transformer", "llada"];
-    for id in ["null", "mlp", "temporal", "dit", "dit_original", "sit"].into_iter().chain(series) {
+    let pictures = ["unet2d", "songunet", "dhariwal", "autoencoder_kl"];
+    let first = ["null", "mlp", "temporal", "dit", "dit_original", "sit"];
+    for id in first.into_iter().chain(series).chain(pictures) {
         assert!(!r.model(id, &Value::Null).unwrap().info().unwrap().components.is_empty());
     }
-    for id in
-        ["ve", "vp", "sub_vp", "flow", "ou", "pfgmpp", "gbm", "besq", "cir", "mask", "uniform"]
-    {
+    for id in [
+        "ve", "edm", "vp", "sub_vp", "flow", "ou", "pfgmpp", "gbm", "besq", "cir", "mask",
+        "uniform",
+    ] {
         let info = r.process(id, &Value::Null).unwrap().info(&Stats::default()).unwrap();
         assert!(info.sigma_min > 0.0 && info.sigma_max >= 1.0, "{id}");
     }
@@ -123,6 +126,41 @@ fn formula(
         Ok(RefTensor::full(node.desc.shape, value))
     });
     values.unwrap().iter().map(|v| v.data[0]).collect()
+}
+
+/// c_skip, c_out, c_in, c_noise and 1/c_out² of Karras et al. 2022, table 1. The indices of iDDPM's levels are NumPy's.
+#[test]
+fn preconditionings_of_edm() {
+    let r = registry();
+    // sigma, c_noise of vp, ve and iddpm
+    let rows = [
+        (0.3, 88.087_165_160_446_67, -1.897_119_984_885_881_3, 178.0),
+        (1.7, 364.135_455_186_298_43, -0.162_518_929_497_774_94, 658.0),
+        (40.0, 855.264_127_273_549_1, 2.995_732_273_553_991, 983.0),
+    ];
+    for (s, vp, ve, index) in rows {
+        let (total, root) = (s * s + 0.25, (s * s + 1.0_f64).sqrt());
+        let edm = [0.25 / total, 0.5 * s / total.sqrt(), 1.0 / total.sqrt(), s.ln() / 4.0];
+        let wanted = [
+            ("edm", edm),
+            ("vp", [1.0, -s, 1.0 / root, vp]),
+            ("ve", [1.0, s, 1.0, ve]),
+            ("iddpm", [1.0, -s, 1.0 / root, index]),
+        ];
+        for (form, want) in wanted {
+            let p = r.process("edm", &json!({"precond": form})).unwrap();
+            // the statistics of the data are not asked: networks come with theirs
+            let stats = Stats { w_var: 7.0, ..Stats::default() };
+            let found = formula(&p, ProcessFn::Precond, stats, &[s], &[]);
+            let weight = 1.0 / (want[1] * want[1]);
+            for (found, want) in found.iter().zip(want.iter().chain([&weight])) {
+                assert!(
+                    (found - want).abs() < 1e-9 * (1.0 + want.abs()),
+                    "{form} {s}: {found} {want}"
+                );
+            }
+        }
+    }
 }
 
 fn golden(id: &str) -> Value {

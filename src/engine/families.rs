@@ -212,6 +212,11 @@ impl Family {
         // null too: where it differs from nothing said the plugin knows
         let named = config.iter().filter(|(key, _)| !key.starts_with('_') && takes(key));
         setting.config.extend(named.map(|(key, value)| (key.clone(), value.clone())));
+        if class == "iDDPMPrecond" {
+            // the class asks its network for twice the channels: the second half is a variance
+            let channels = config.get("img_channels").and_then(Value::as_u64).unwrap_or(3);
+            setting.config.insert("out_channels".into(), json!(channels.saturating_mul(2)));
+        }
         Ok(setting)
     }
 

@@ -1,6 +1,7 @@
 //! EDM's stochastic sampler (Karras et al. 2022, algorithm 2; specs processes 0.3, guidance_samplers 4): noise is put
 //! back by the process, σ to σ̂ = (1 + γ) σ, then one Heun step from σ̂ to σ'.
-//! γ = min(churn/n, √2 - 1) while σ is in [s_min, s_max], else 0. Exact for every process with `renoise`.
+//! γ = min(churn/n, √2 - 1) while σ is in [s_min, s_max], else 0. Exact for every process with `renoise`, but for
+//! `s_noise`, which multiplies the noise that is put back to make up for networks that take off too much.
 
 use crate::discrete;
 use core::ffi::CStr;
@@ -13,6 +14,7 @@ pub(crate) struct Churn {
     churn: f64,
     s_min: f64,
     s_max: f64,
+    s_noise: f64,
 }
 
 /// Bits of a variant: noise is put back; the step is the last, Euler's.
@@ -37,6 +39,7 @@ impl Factory for Churn {
         "churn": number "noise added in all, shared by the steps", default 20, minimum 0;
         "s_min": number "no noise is added below this sigma", default 0, minimum 0;
         "s_max": number "no noise is added above this sigma; default no end", minimum 0;
+        "s_noise": number "multiplies the noise that is added; 1 is exact", default 1, minimum 0, maximum 10;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -44,6 +47,7 @@ impl Factory for Churn {
             churn: config.f64("churn", 20.0, 0.0..)?,
             s_min: config.f64("s_min", 0.0, 0.0..)?,
             s_max: config.opt_f64("s_max", 0.0..)?.unwrap_or(f64::MAX),
+            s_noise: config.f64("s_noise", 1.0, 0.0..=10.0)?,
         })
     }
 }
@@ -96,7 +100,12 @@ impl Sampler for Churn {
                 x.push(io.x(c));
                 hat.push(sigma);
             } else if io.variant() & NOISE != 0 {
-                x.push(b.process(c).renoise(io.x(c), sigma, sigma_hat, purpose::STEP));
+                let w = io.x(c);
+                let again = b.process(c).renoise(w, sigma, sigma_hat, purpose::STEP);
+                x.push(match self.s_noise {
+                    1.0 => again,
+                    s => w + s * (again - w),
+                });
                 hat.push(sigma_hat);
             } else {
                 x.push(io.x(c));
