@@ -45,6 +45,9 @@ pub fn scratch_bytes(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc, threads:
 /// How many shares a call may be cut into, so that a run can pause between them: about [`split::SHARE`] of work each.
 /// Of most ops there is one: what moves or folds numbers is bound by memory, and short.
 pub fn shares(op: Op, attrs: &Attrs, inputs: &[Desc], out: Desc) -> usize {
+    if out.shape.elements() == 0 {
+        return 1; // as `run` says
+    }
     match op {
         Op::MatMul => matmul::shares(attrs, inputs, out),
         Op::Conv | Op::ConvInputGrad => conv::shares(op, attrs, inputs, out),
