@@ -195,6 +195,27 @@ impl Graph {
         node
     }
 
+    /// Makes inputs `prefix0`, `prefix1`, .. of the standard normals, in the order in which they were asked for: somebody
+    /// else draws. An error names another law that is drawn.
+    pub fn give_normals(&mut self, prefix: &str) -> Result<()> {
+        let mut given = 0;
+        for i in 0..self.nodes.len() {
+            let node = &mut self.nodes[i];
+            if node.op.class() != Class::Random {
+                continue;
+            }
+            if node.op != Op::Normal {
+                bail!(Unsupported, "{}: drawn here, and only normals can be given", node.op.name());
+            }
+            node.op = Op::Input;
+            node.attrs = Attrs::NONE.with_int(AttrKey::Index, self.inputs.len() as i64);
+            let (name, desc) = (format!("{prefix}{given}"), node.desc);
+            self.inputs.push(Input { name, desc, node: NodeId(i as u32) });
+            given += 1;
+        }
+        Ok(())
+    }
+
     /// Declares a parameter of the current slot. The same name again gives the same node if the shapes agree.
     pub fn weight(&mut self, name: &str, desc: Desc, init: WeightInit) -> NodeId {
         if self.has_failed() {

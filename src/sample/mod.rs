@@ -24,7 +24,7 @@ pub use pilot::PilotRun;
 pub use program::{Binder, Program};
 pub use record::Trajectory;
 pub use redraw::MOST_REDRAWS;
-pub use replay::{Advance, At, Replay, Request};
+pub use replay::{Advance, At, Noise, Replay, Request};
 pub use rows::{Rows, knots};
 pub use schedule::Scheme;
 pub use simulate::Simulation;

@@ -12,7 +12,7 @@ use super::traits::{Redraw, Sampler, SamplerInfo};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{BufferId, PlanId, SessionBuilder, WeightBinding};
-use crate::graph::{Class, Weight};
+use crate::graph::{Class, Input, Weight};
 
 /// Finds the tensors of all weights of a graph at once, so that everything missing is reported together.
 pub type Binder<'a> = dyn FnMut(&[Weight]) -> Result<Vec<WeightBinding>> + 'a;
@@ -44,6 +44,9 @@ pub struct Program {
     /// What `out.*` and `preview.*` buffers there are: components first, then `feasible` and `log_weight`.
     pub(super) results: Vec<(String, Named)>,
     pub(super) previews: Vec<(String, Named)>,
+    /// Normals that each plan wants to be given, in their order; empty where they are drawn by address.
+    pub(super) noise: Vec<(PlanId, Vec<Named>)>,
+    given_noise: bool,
     /// Names of the components, in order.
     pub components: Vec<String>,
     /// Most elements one sample draws at a time, for the limit of the generator.
@@ -66,26 +69,34 @@ impl Program {
         let info = sampler.info(&parts.components)?;
         let redraw = redraw(parts, &info, group)?;
         let plan = Plan { parts, sampler, info: &info, rows, batch, preview };
-        let mut wiring = Wiring { session, bind, buffers: Vec::new(), widest: 1 };
+        let given = rows.given_noise;
+        if given && (rows.control || redraw.is_some()) {
+            bail!(
+                Unsupported,
+                "noise that is given goes with steps that all samples make alike: want no control and no redrawing"
+            );
+        }
+        let noise = Vec::new();
+        let mut wiring = Wiring { session, bind, buffers: Vec::new(), widest: 1, given, noise };
 
         let mut held: Vec<Held> = Vec::new();
         let mut steps = Vec::with_capacity(rows.forms.len());
         for form in &rows.forms {
             let stage = plan.step(form)?;
             merge(&mut held, &stage.held)?;
-            steps.push((form.clone(), wiring.add(&stage)?));
+            steps.push((form.clone(), wiring.add(stage)?));
         }
         let stage = plan.finish()?;
         merge(&mut held, &stage.held)?;
-        let finish = wiring.add(&stage)?;
+        let finish = wiring.add(stage)?;
         let preview = match preview {
-            true => Some(wiring.add(&plan.preview()?)?),
+            true => Some(wiring.add(plan.preview()?)?),
             false => None,
         };
-        let start = wiring.add(&plan.start(&held)?)?;
+        let start = wiring.add(plan.start(&held)?)?;
 
         let buffers = wiring.buffers;
-        let widest = wiring.widest;
+        let (widest, noise) = (wiring.widest, wiring.noise);
         let components: Vec<String> = parts.components.iter().map(|c| c.name.clone()).collect();
         let find = |name: &str, buffer: String| -> Result<(String, Named)> {
             match buffers.iter().find(|b| b.name == buffer) {
@@ -119,6 +130,8 @@ impl Program {
             buffers,
             results,
             previews,
+            noise,
+            given_noise: given,
             components,
             widest,
         })
@@ -128,6 +141,7 @@ impl Program {
     pub fn serves(&self, rows: &Rows) -> bool {
         self.columns == rows.columns()
             && self.control == rows.control
+            && self.given_noise == rows.given_noise
             && (!self.control || self.table_rows == rows.len())
             && rows.forms.iter().all(|form| self.step(form).is_some())
     }
@@ -223,10 +237,15 @@ struct Wiring<'a, 'b, 'c> {
     bind: &'b mut Binder<'c>,
     buffers: Vec<Named>,
     widest: u64,
+    given: bool,
+    noise: Vec<(PlanId, Vec<Named>)>,
 }
 
 impl Wiring<'_, '_, '_> {
-    fn add(&mut self, stage: &Stage) -> Result<PlanId> {
+    fn add(&mut self, mut stage: Stage) -> Result<PlanId> {
+        if self.given {
+            stage.graph.give_normals(stage::NOISE)?;
+        }
         let g = &stage.graph;
         let inputs =
             g.inputs().iter().map(|i| self.buffer(&i.name, i.desc)).collect::<Result<Vec<_>>>()?;
@@ -244,7 +263,16 @@ impl Wiring<'_, '_, '_> {
             }
         }
         let weights = (self.bind)(g.weights())?;
-        self.session.plan(g, &inputs, &outputs, &weights)
+        let plan = self.session.plan(g, &inputs, &outputs, &weights)?;
+        let asked =
+            g.inputs().iter().zip(&inputs).filter(|(i, _)| i.name.starts_with(stage::NOISE));
+        let named =
+            |(i, id): (&Input, &BufferId)| Named { name: i.name.clone(), desc: i.desc, id: *id };
+        let asked: Vec<Named> = asked.map(named).collect();
+        if self.given && !asked.is_empty() {
+            self.noise.push((plan, asked));
+        }
+        Ok(plan)
     }
 
     fn buffer(&mut self, name: &str, desc: Desc) -> Result<BufferId> {

@@ -12,7 +12,7 @@ use crate::bail;
 use crate::base::philox::MAX_ELEM;
 use crate::base::{DType, Desc, Result};
 use crate::exec::{BufferId, Interrupt, PlanId, RunKey, Session};
-use crate::mem::{Budget, Tensor};
+use crate::mem::{Budget, Tensor, reserved};
 use std::sync::Arc;
 
 /// Step number of the finish in the address of draws; rows are 1, 2, ... and the start is 0.
@@ -31,6 +31,12 @@ pub struct Request {
     pub preview_every: usize,
     /// By name: one value for all samples ([..] or [1, ..]) or one per sample ([n_samples, ..]).
     pub conds: Vec<(String, Arc<Tensor>)>,
+}
+
+/// Where the normals of a run come from that does not draw by addresses: one draw after another, each of the whole
+/// batch.
+pub trait Noise: Send {
+    fn fill(&mut self, out: &mut [f32]) -> Result<()>;
 }
 
 /// Where a replay stands: the next plan to run.
@@ -77,6 +83,7 @@ pub struct Replay {
     row: Option<BufferId>,
     live: Option<BufferId>,
     pub(super) turns: Turns,
+    noise: Option<Box<dyn Noise>>,
 }
 
 /// A condition and how it is spread over samples.
@@ -110,6 +117,7 @@ impl Replay {
             batch: 0,
             entered: false,
             turns: Turns::default(),
+            noise: None,
             program,
             session,
         }
@@ -182,6 +190,7 @@ impl Replay {
         let Some(plan) = plan else { bail!(Internal, "a row without a plan") };
         if !self.entered {
             self.enter()?;
+            self.draw(plan)?;
             self.entered = true;
         }
         let key = RunKey {
@@ -282,7 +291,59 @@ impl Replay {
         }
     }
 
+    /// The source of a run whose rows want their noise given, from its first draw. A run that goes on somewhere passes
+    /// over what it has had.
+    pub fn give_noise(&mut self, mut source: Box<dyn Noise>) -> Result<()> {
+        let rows = match self.at {
+            At::Start => None,
+            At::Row(i) | At::Preview(i) => Some(i),
+            At::Finish | At::Done => Some(self.rows.len()),
+        };
+        if let Some(rows) = rows {
+            self.skip(self.program.start, &mut *source)?;
+            for i in 0..rows.min(self.rows.len()) {
+                let form = self.rows.form[i] as usize; // as many as rows
+                if let Some(plan) = self.steps.get(form) {
+                    self.skip(*plan, &mut *source)?;
+                }
+            }
+        }
+        self.noise = Some(source);
+        Ok(())
+    }
+
     // ---- inside
+
+    fn skip(&self, plan: PlanId, source: &mut dyn Noise) -> Result<()> {
+        let asked = self.program.noise.iter().find(|n| n.0 == plan);
+        for b in asked.map_or(&[][..], |n| &n.1) {
+            source.fill(&mut vec![0.0; b.desc.shape.elements()])?;
+        }
+        Ok(())
+    }
+
+    /// Writes the normals that a plan wants to be given.
+    fn draw(&mut self, plan: PlanId) -> Result<()> {
+        let Some((_, asked)) = self.program.noise.iter().find(|n| n.0 == plan) else {
+            return Ok(());
+        };
+        let Some(source) = &mut self.noise else {
+            bail!(Internal, "this run wants its noise to be given, and nobody gives it");
+        };
+        for b in asked {
+            let mut draws = reserved(b.desc.shape.elements(), "the noise of a step")?;
+            draws.resize(b.desc.shape.elements(), 0.0f32);
+            source.fill(&mut draws)?;
+            match b.desc.dtype {
+                DType::F64 => {
+                    let wide: Vec<f64> = draws.iter().map(|v| f64::from(*v)).collect();
+                    self.session.write(b.id, bytemuck::cast_slice(&wide))?;
+                }
+                _ => self.session.write(b.id, bytemuck::cast_slice(&draws))?,
+            }
+        }
+        Ok(())
+    }
 
     fn batches(&self) -> usize {
         self.request.n_samples.div_ceil(self.program.batch)

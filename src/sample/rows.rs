@@ -34,6 +34,8 @@ pub struct Rows {
     pub form: Vec<u32>,
     /// Samples go through rows at their own pace.
     pub control: bool,
+    /// Normals come from a source of the run (`Replay::give_noise`) instead of from their addresses.
+    pub given_noise: bool,
     /// [rows + 1, components]: the levels the state passes through.
     pub levels: Vec<f64>,
     /// [rows, components, 3]: a, c, v where every step is `w' = a w + c D + sqrt(v) z`; else empty.
@@ -138,6 +140,7 @@ impl Rows {
             forms,
             form,
             control: info.control,
+            given_noise: false,
             stride: bytes.len() / n,
             levels,
             kernels: plan.kernels,
@@ -153,6 +156,7 @@ impl Rows {
             forms: Vec::new(),
             form: Vec::new(),
             control: false,
+            given_noise: false,
             levels: Vec::new(),
             kernels: Vec::new(),
             bytes: Vec::new(),

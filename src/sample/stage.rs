@@ -22,6 +22,8 @@ pub(super) const POINTER: &str = "pointer";
 /// With control: how many samples are under way.
 pub(super) const LIVE: &str = "live";
 pub(super) const WEIGHT: &str = "log_weight";
+/// Normals that are given, where a run has them.
+pub(super) const NOISE: &str = "noise.";
 /// A positive coordinate is kept from here on: the slopes of the next step divide by nothing smaller.
 const LEAST_POSITIVE: f64 = 1e-9;
 
