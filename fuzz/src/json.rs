@@ -1,12 +1,14 @@
-//! Everything the engine reads as JSON: pipeline configs, training recipes, manifests of model files, settings, and the
+//! Everything the engine reads as JSON: pipeline configs, schedulers of diffusers, training recipes, manifests of model files, settings, and the
 //! settings every built-in plugin makes an instance of. The first byte chooses the reader. Laws: a manifest and a
 //! setting read back what they write; an instance is made or refused, never half.
 
 use super::memory::bounded;
 use diffx::engine::config::Config;
 use diffx::engine::recipe::Recipe;
+use diffx::engine::schedulers::{self, run::Asked};
 use diffx::engine::{Engine, Manifest, Options, Setting};
 use diffx::sample::Stats;
+use serde_json::Value;
 use std::sync::{Arc, OnceLock};
 
 pub const WORDS: &[&str] = &[
@@ -42,6 +44,13 @@ pub const WORDS: &[&str] = &[
     "\"lora\":",
     "\"window\":",
     "\"split\":\"2020-01-01\"",
+    "\"_class_name\":\"DPMSolverMultistepScheduler\"",
+    "\"_class_name\":\"UniPCMultistepScheduler\"",
+    "\"_class_name\":\"PNDMScheduler\"",
+    "\"solver_order\":3",
+    "\"use_karras_sigmas\":true",
+    "\"num_train_timesteps\":",
+    "-Infinity",
 ];
 
 /// Bytes per byte of the text: a map with one short key is the worst of JSON.
@@ -60,8 +69,11 @@ fn engine() -> &'static Arc<Engine> {
 pub fn run(data: &[u8]) {
     let Some((kind, rest)) = data.split_first() else { return };
     let Ok(text) = std::str::from_utf8(rest) else { return };
+    if kind % 13 == 12 {
+        return scheduler(text);
+    }
     let engine = engine();
-    bounded(PER_BYTE * data.len() + (1 << 16), || match kind % 12 {
+    bounded(PER_BYTE * data.len() + (1 << 16), || match kind % 13 {
         0 => drop(Config::parse(text)),
         1 => drop(Recipe::parse(text)),
         2 => {
@@ -85,6 +97,24 @@ pub fn run(data: &[u8]) {
     });
 }
 
+/// What a scheduler takes is bounded by its steps and its chain, not by its text.
+const SCHEDULE: usize = 64 << 20;
+
+fn scheduler(text: &str) {
+    let engine = engine();
+    bounded(SCHEDULE, || {
+        let Ok(config) = schedulers::parse(text) else { return };
+        let steps = 1 + text.len() % 40;
+        let asked = Asked { mu: Some(0.5), s_churn: 1.0, ..Asked::steps(steps) };
+        if let Ok(settings) = schedulers::plan(&config, &asked).and_then(|r| r.translate(&config)) {
+            let of = Value::Object(config);
+            drop(engine.process(&settings.process).unwrap_or_else(|e| panic!("{of}: {e}")));
+            drop(engine.sampler(&settings.sampler).unwrap_or_else(|e| panic!("{of}: {e}")));
+            drop(engine.grid(&settings.grid).unwrap_or_else(|e| panic!("{of}: {e}")));
+        }
+    });
+}
+
 fn with(text: &str, body: impl FnOnce(&Setting)) {
     let Ok(setting) = Setting::from_text("setting", text) else { return };
     assert_eq!(Setting::from_value("again", setting.to_value()).as_ref(), Ok(&setting));
@@ -100,6 +130,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
         (2, r#"{"format":1,"model":"mlp","components":[{"name":"x","dims":[32],"process":"cir:{\"kappa\":1.0}",
                 "stats":{"w_var":2.0},"sigma_max":8.0}],"sampler":"heun","guidance":["cfg"],"steps":24}"#),
         (3, r#"{"id":"cir","config":{"kappa":1.0}}"#),
+        (12, r#"{"_class_name":"DPMSolverMultistepScheduler","use_karras_sigmas":true,"lambda_min_clipped":-Infinity}"#),
+        (12, r#"{"_class_name":"UniPCMultistepScheduler","use_flow_sigmas":true,"prediction_type":"flow_prediction"}"#),
+        (12, r#"{"_class_name":"PNDMScheduler","num_train_timesteps":40,"timestep_spacing":"trailing"}"#),
     ]
     .iter()
     .map(|(kind, text)| [&[*kind], text.as_bytes()].concat())

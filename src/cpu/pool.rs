@@ -6,12 +6,13 @@
 
 use crate::bail;
 use crate::base::Result;
-use crate::base::sync::{
-    Arc, AtomicBool, AtomicU32, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError,
-    SPINS, spin_loop, thread,
-};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+/// Turns of the spin loop before a thread sleeps: some 20 microseconds.
+const SPINS: u32 = 2_000;
 
 /// A fixed set of threads.
 pub struct Pool {
@@ -66,7 +67,7 @@ impl Pool {
             .map_while(|i| {
                 let shared = Arc::clone(&shared);
                 let name = format!("diffx-{i}");
-                thread::Builder::new().name(name).spawn(move || shared.work()).ok()
+                std::thread::Builder::new().name(name).spawn(move || shared.work()).ok()
             })
             .collect();
         Self { shared, workers, busy: AtomicBool::new(false) }
@@ -162,7 +163,7 @@ impl Shared {
         while self.attached.load(Ordering::Acquire) != 0 {
             if spins < SPINS {
                 spins += 1;
-                spin_loop();
+                std::hint::spin_loop();
                 continue;
             }
             let slot = self.lock();
@@ -196,7 +197,7 @@ impl Shared {
             let mut spins = 0;
             while self.epoch.load(Ordering::Acquire) == seen && spins < SPINS {
                 spins += 1;
-                spin_loop();
+                std::hint::spin_loop();
             }
             let mut slot = self.lock();
             while self.epoch.load(Ordering::Acquire) == seen && !slot.quit {

@@ -1,10 +1,12 @@
 //! The JSON a pipeline is made from. Every key is optional; what is not said comes from the model file.
 
 use super::pilot::{self, Pilot};
+use super::schedulers;
 use super::setting::Setting;
 use super::strict;
 use crate::bail;
 use crate::base::{DType, Result};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// A pipeline's config, read.
@@ -28,6 +30,10 @@ pub struct Config {
     pub networks: BTreeMap<String, String>,
     /// What a pilot run measured; None = the file's.
     pub pilot: Option<Pilot>,
+    /// A scheduler of another library, whose process, grid and sampler `follow` takes, whatever process the file names.
+    pub scheduler: Option<Value>,
+    /// Draws are those of PyTorch's CPU generator.
+    pub torch_noise: bool,
 }
 
 impl Config {
@@ -50,10 +56,16 @@ impl Config {
         if f.take("lora").is_some() {
             bail!(Unsupported, "pipeline config: lora is not served yet");
         }
-        let setting = |key: &str, v: Option<serde_json::Value>| {
-            v.map(|v| Setting::from_value(key, v)).transpose()
-        };
+        let setting =
+            |key: &str, v: Option<Value>| v.map(|v| Setting::from_value(key, v)).transpose();
         let guidance = f.take("guidance");
+        let torch_noise = match f.text("noise")?.as_deref() {
+            None | Some("philox") => false,
+            Some("torch_cpu") => true,
+            Some(other) => {
+                bail!(Unsupported, "pipeline config: noise {other}, want philox or torch_cpu")
+            }
+        };
         let out = Self {
             process: Setting::list("process", f.take("process"))?,
             sampler: setting("sampler", f.take("sampler"))?,
@@ -69,9 +81,33 @@ impl Config {
             batch: f.whole("batch", 1, 1 << 20)?.map(|n| n as usize),
             networks,
             pilot: pilot::taken(f.take("pilot"))?,
+            scheduler: f.take("scheduler"),
+            torch_noise,
         };
         f.done()?;
         Ok(out)
+    }
+
+    /// Takes process, grid and sampler from the scheduler, if there is one, for the steps of this config. Says whether.
+    pub fn follow(&mut self) -> Result<bool> {
+        let Some(scheduler) = self.scheduler.take() else { return Ok(false) };
+        let own = [
+            ("process", self.process.is_empty()),
+            ("grid", self.grid.is_empty()),
+            ("sampler", self.sampler.is_none()),
+            ("sigma_min", self.sigma_min.is_empty()),
+            ("sigma_max", self.sigma_max.is_empty()),
+        ];
+        if let Some((key, _)) = own.iter().find(|o| !o.1) {
+            bail!(Invalid, "pipeline config: {key} beside scheduler, which says it itself");
+        }
+        let t = schedulers::translate(scheduler, self.steps.unwrap_or(schedulers::STEPS))?;
+        self.process = vec![t.process];
+        self.grid = vec![t.grid];
+        self.sampler = Some(t.sampler);
+        self.steps = Some(t.steps);
+        (self.sigma_min, self.sigma_max) = (vec![t.sigma_min], vec![t.sigma_max]);
+        Ok(true)
     }
 
     /// The level of component `c`: its own, or the only one there is.
@@ -109,14 +145,30 @@ mod tests {
         assert_eq!(full.process.len(), 2);
         assert_eq!(full.guidance, Some(vec![]));
         assert_eq!(full.networks["h"], "h.safetensors");
+        let mut other = Config::parse(
+            r#"{"scheduler":{"config":{"_class_name":"DDIMScheduler"},"eta":1},"steps":7,"noise":"torch_cpu"}"#,
+        )
+        .unwrap();
+        assert!(other.follow().unwrap() && !other.follow().unwrap());
+        assert_eq!((other.steps, other.torch_noise), (Some(7), true));
+        assert_eq!(other.sampler.unwrap().id, "org.diffx.recurrence");
         for (text, status) in [
             (r#"{"step":8}"#, Status::Format),
             (r#"{"steps":0}"#, Status::Format),
             (r#"{"dtype":"bf16"}"#, Status::Unsupported),
             (r#"{"batch":-1}"#, Status::Format),
+            (r#"{"noise":"cuda"}"#, Status::Unsupported),
+            (r#"{"scheduler":{"_class_name":"DDIMScheduler"},"sampler":"heun"}"#, Status::Invalid),
+            (r#"{"scheduler":{"_class_name":"VQDiffusionScheduler"}}"#, Status::Unsupported),
+            (
+                r#"{"scheduler":{"config":{"_class_name":"DDIMScheduler"},"etta":1}}"#,
+                Status::Format,
+            ),
+            (r#"{"scheduler":3}"#, Status::Format),
             ("[", Status::Format),
         ] {
-            assert_eq!(Config::parse(text).unwrap_err().status, status, "{text}");
+            let read = Config::parse(text).and_then(|mut c| c.follow());
+            assert_eq!(read.unwrap_err().status, status, "{text}");
         }
     }
 }

@@ -6,9 +6,6 @@
 use super::pipeline::Pipeline;
 use super::{lock, pump, saved};
 use crate::bail;
-use crate::base::sync::{
-    Arc, AtomicBool, AtomicUsize, Condvar, Instant, Mutex, Ordering, PoisonError,
-};
 use crate::base::{Error, Result, Status};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
@@ -17,7 +14,9 @@ use crate::weights::SafeTensors;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How far a job is; codes as `DFX_JOB_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +156,9 @@ impl Job {
         let job = Self::prepare(pipeline, options, rows, batch)?;
         if let Some(replay) = lock(&job.replay).as_mut() {
             saved.restore(replay)?;
+            if let Some(noise) = pipeline.noise(job.options.seed, job.options.first_sample)? {
+                replay.give_noise(noise)?; // from where it stands now
+            }
         }
         pipeline.engine.queue().push(&job);
         Ok(job)
@@ -177,6 +179,9 @@ impl Job {
             conds: std::mem::take(&mut options.inputs),
         };
         replay.begin(&rows, request, &pipeline.nulls(), pipeline.engine.budget())?;
+        if let Some(noise) = pipeline.noise(options.seed, options.first_sample)? {
+            replay.give_noise(noise)?;
+        }
         let previews = replay.program.previews().iter();
         let previews =
             previews.map(|(n, b)| Ok((n.clone(), Tensor::new(b.desc, pipeline.engine.budget())?)));

@@ -13,8 +13,6 @@ pub mod families;
 mod hold;
 pub mod inspect;
 pub mod job;
-#[cfg(test)]
-mod latency;
 pub mod log;
 pub mod manifest;
 pub mod model;
@@ -25,6 +23,7 @@ mod prepare;
 mod pump;
 pub mod recipe;
 mod saved;
+pub mod schedulers;
 mod score;
 pub mod setting;
 mod simulate;

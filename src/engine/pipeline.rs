@@ -10,12 +10,13 @@ use super::pilot::Pilot;
 use super::setting::Setting;
 use super::{Engine, lock};
 use crate::base::Result;
+use crate::base::torch::Torch;
 use crate::exec::{SessionBuilder, WeightBinding};
 use crate::graph::Weight;
 use crate::plugin::Kind;
 use crate::sample::rows::extremes;
 use crate::sample::{
-    Component, Grid, Network, Parts, Process, Program, Replay, Rows, Sampler, Space,
+    Component, Grid, Network, Noise, Parts, Process, Program, Replay, Rows, Sampler, Space,
 };
 use crate::{bail, fail};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,9 @@ const BATCH: usize = 256;
 
 /// Steps when neither the host, the config nor the model says.
 const STEPS: u32 = 32;
+
+/// Most samples of a batch that cannot be cut.
+const MOST_AT_ONCE: usize = 1 << 20;
 
 /// What samples with few settings of its own use.
 const SAMPLER: &str = "heun";
@@ -42,6 +46,8 @@ pub struct Pipeline {
     pub(super) ranges: Vec<(f64, f64)>,
     steps: u32,
     batch: Option<usize>,
+    /// Draws are those of PyTorch's CPU generator: one batch, from its first sample.
+    torch_noise: bool,
     sources: Vec<Source>,
     /// What `described` describes; a config may lend other files' weights to all of its slots.
     model: Arc<OpenModel>,
@@ -51,6 +57,16 @@ pub struct Pipeline {
     described: Manifest,
     pilot: Mutex<Option<Arc<Pilot>>>,
     idle: Mutex<Option<Replay>>,
+}
+
+/// PyTorch's CPU generator, asked for f32 as its callers do.
+struct TorchNoise(Torch);
+
+impl Noise for TorchNoise {
+    fn fill(&mut self, out: &mut [f32]) -> Result<()> {
+        self.0.normals_f32(out);
+        Ok(())
+    }
 }
 
 /// Where the weights of a network slot come from.
@@ -64,7 +80,8 @@ struct Source {
 impl Pipeline {
     pub fn new(model: &Arc<OpenModel>, config: &str) -> Result<Arc<Self>> {
         let engine = &model.engine;
-        let config = Config::parse(config)?;
+        let mut config = Config::parse(config)?;
+        let by_scheduler = config.follow()?;
         let float = config.dtype;
         let components = model.components(float);
         let stats: Vec<_> = model.manifest.components.iter().map(|p| p.stats).collect();
@@ -75,7 +92,7 @@ impl Pipeline {
         for (c, part) in model.manifest.components.iter().enumerate() {
             let setting = config::pick(&config.process, c).unwrap_or(&part.process);
             let setting = engine.resolve(Kind::Process, setting)?;
-            if setting.id != part.process.id && model.is_trained() {
+            if setting.id != part.process.id && model.is_trained() && !by_scheduler {
                 bail!(
                     Invalid,
                     "component {}: the model was trained under process {}, {} would read its weights in another \
@@ -158,7 +175,7 @@ impl Pipeline {
             *grid = engine.resolve(Kind::Grid, grid)?;
         }
 
-        let settings = serde_json::json!({
+        let mut settings = serde_json::json!({
             "manifest": model.manifest.to_json(),
             "process": process_settings.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "guidance": guidances.iter().map(|g| g.1.to_value()).collect::<Vec<_>>(),
@@ -166,6 +183,9 @@ impl Pipeline {
             "grid": grids.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "dtype": float.name(),
         });
+        if config.torch_noise {
+            settings["noise"] = "torch_cpu".into();
+        }
         let mut described = model.manifest.clone();
         for ((part, setting), (lo, hi)) in
             described.components.iter_mut().zip(&process_settings).zip(&ranges)
@@ -201,6 +221,7 @@ impl Pipeline {
             ranges,
             steps: config.steps.or(model.manifest.steps).unwrap_or(STEPS),
             batch: config.batch,
+            torch_noise: config.torch_noise,
             sources,
             model: Arc::clone(model),
             settings: settings.to_string(),
@@ -231,6 +252,20 @@ impl Pipeline {
         Ok(session.bytes().saturating_add(results).saturating_add(previews))
     }
 
+    /// Where a job's draws come from, if not from their addresses.
+    pub(super) fn noise(&self, seed: u64, first_sample: u64) -> Result<Option<Box<dyn Noise>>> {
+        if !self.torch_noise {
+            return Ok(None);
+        }
+        if first_sample != 0 {
+            bail!(
+                Invalid,
+                "first_sample {first_sample} by torch_cpu, whose draws begin with sample 0"
+            );
+        }
+        Ok(Some(Box::new(TorchNoise(Torch::new(seed)))))
+    }
+
     pub(super) fn sampler(&self) -> &dyn Sampler {
         &*self.sampler
     }
@@ -259,7 +294,9 @@ impl Pipeline {
     }
 
     fn rows_between(&self, knots: &[Vec<f64>]) -> Result<Arc<Rows>> {
-        Ok(Arc::new(Rows::new(&*self.sampler, &self.parts, knots)?))
+        let mut rows = Rows::new(&*self.sampler, &self.parts, knots)?;
+        rows.given_noise = self.torch_noise;
+        Ok(Arc::new(rows))
     }
 
     /// The knots of each component; without a pilot, grids that adapt give what they would run it on.
@@ -340,6 +377,16 @@ impl Pipeline {
 
     /// Rows of a batch for so many samples, in whole groups.
     pub fn batch_for(&self, n_samples: usize) -> Result<usize> {
+        if self.torch_noise {
+            let group = self.parts.group()?;
+            if !n_samples.is_multiple_of(group) || n_samples > MOST_AT_ONCE {
+                bail!(
+                    Invalid,
+                    "{n_samples} samples by torch_cpu, want a multiple of {group} up to {MOST_AT_ONCE}: they are one batch"
+                );
+            }
+            return Ok(n_samples);
+        }
         let batch = self.batch.unwrap_or(BATCH).min(n_samples.max(1));
         Ok(batch.next_multiple_of(self.parts.group()?))
     }

@@ -15,6 +15,7 @@ mod gbm;
 mod mask;
 mod ou;
 mod pfgmpp;
+mod scheduled;
 mod sub_vp;
 mod tokens;
 mod uniform;
@@ -37,6 +38,7 @@ diffx_plugin::diffx_plugin! {
         OnGaussian<flow::Flow>,
         OnGaussian<ou::Ou>,
         pfgmpp::Pfgmpp,
+        scheduled::Scheduled,
         OnGaussian<gbm::Gbm>,
         OnBessel<besq::Besq>,
         OnBessel<cir::Cir>,

@@ -17,6 +17,7 @@ mod flow_map;
 mod flow_sde;
 mod heun;
 mod linear;
+mod recurrence;
 mod rk4;
 mod sde_dpmpp_2m;
 mod seeds2;
@@ -44,6 +45,7 @@ diffx_plugin::diffx_plugin! {
         dpmpp_2s::Dpmpp2s,
         unipc::UniPc,
         rk4::Rk4,
+        recurrence::Recurrence,
         stochastic_heun::StochasticHeun,
         seeds2::Seeds2,
         adaptive_sde::AdaptiveSde,
