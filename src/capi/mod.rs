@@ -4,6 +4,7 @@ pub mod engine;
 pub mod guard;
 pub mod handle;
 pub mod job;
+pub mod learner;
 pub mod model;
 pub mod option;
 pub mod pilot;

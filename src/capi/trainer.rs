@@ -1,8 +1,9 @@
 //! Training: the engine's trainer, one caller at a time.
 
 use super::engine::{self, CEngine};
-use super::guard::{CError, guard, needed, out, path, quiet};
+use super::guard::{CError, needed, out, path, quiet};
 use super::handle::{Handle, Object};
+use super::learner::{self, Inner, Learner, Stand, with};
 use super::option::{self, Growing, TrainerOptions, Training, check_flags};
 use super::tensor;
 use crate::bail;
@@ -12,14 +13,13 @@ use crate::engine::recipe::Recipe;
 use crate::engine::trainer::Trainer;
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
-use crate::train::Report;
 use std::ffi::c_char;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A trainer, and what it last said.
 pub struct Held {
     engine: Arc<Engine>,
-    inner: Mutex<(Trainer, Option<Report>)>,
+    inner: Inner<Trainer>,
 }
 
 pub type CTrainer = Handle<Held>;
@@ -30,6 +30,19 @@ impl Object for Held {
 
     fn engine(&self) -> Option<&Arc<Engine>> {
         Some(&self.engine)
+    }
+}
+
+impl Learner for Held {
+    type Of = Trainer;
+    const UPDATE: &'static str = "step";
+
+    fn inner(&self) -> &Inner<Trainer> {
+        &self.inner
+    }
+
+    fn metrics(of: &Trainer) -> &[String] {
+        of.training().metrics()
     }
 }
 
@@ -105,16 +118,9 @@ pub unsafe extern "C" fn dfx_trainer_step(
                 None => break, // paused, which this interrupt never asks for
             }
         }
-        let said = last.as_ref();
+        let stand = stand(trainer, learner::last_of(last.as_ref()));
         // Safety: the contract of the header.
-        unsafe {
-            tell(
-                result,
-                trainer,
-                said.map_or(f64::NAN, |r| r.loss),
-                said.map_or(f64::NAN, |r| r.norm),
-            )
-        }
+        unsafe { learner::tell(result, &stand) }
     })
 }
 
@@ -128,7 +134,7 @@ pub unsafe extern "C" fn dfx_trainer_measure(
 ) -> i32 {
     with(t, err, |trainer, _| match trainer.measure()? {
         // Safety: the contract of the header.
-        Some(report) => unsafe { tell(result, trainer, report.loss, 0.0) },
+        Some(report) => unsafe { learner::tell(result, &stand(trainer, (report.loss, 0.0))) },
         None => bail!(State, "there is no held-out data to measure on: give the data a split"),
     })
 }
@@ -137,12 +143,7 @@ pub unsafe extern "C" fn dfx_trainer_measure(
 /// The contract of `diffx.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dfx_trainer_metric_count(t: *const CTrainer) -> u32 {
-    let mut n = 0;
-    with(t.cast_mut(), std::ptr::null_mut(), |trainer, _| {
-        n = trainer.training().metrics().len() as u32;
-        Ok(())
-    });
-    n
+    learner::metric_count(t)
 }
 
 /// # Safety
@@ -154,24 +155,8 @@ pub unsafe extern "C" fn dfx_trainer_metric_name(
     name: *mut *const c_char,
     err: *mut CError,
 ) -> i32 {
-    let mut found = None;
-    let status = with(t.cast_mut(), err, |trainer, _| {
-        let names = trainer.training().metrics();
-        match names.get(i as usize) {
-            Some(name) => found = Some(name.clone()),
-            None => bail!(NotFound, "metric {i}, there are {}", names.len()),
-        }
-        Ok(())
-    });
-    match found {
-        None => status,
-        Some(found) => guard(err, None, || {
-            // Safety: the contract of the header.
-            let (handle, name) = unsafe { (CTrainer::get(t)?, out(name, "name")?) };
-            name.write(handle.keep(found));
-            Ok(())
-        }),
-    }
+    // Safety: the contract of the header.
+    unsafe { learner::metric_name(t, i, name, err) }
 }
 
 /// # Safety
@@ -183,19 +168,8 @@ pub unsafe extern "C" fn dfx_trainer_metric(
     value: *mut f64,
     err: *mut CError,
 ) -> i32 {
-    with(t, err, |trainer, last| {
-        // Safety: the contract of the header.
-        let (name, value) = unsafe { (needed(name, "name")?, out(value, "value")?) };
-        let names = trainer.training().metrics();
-        let Some(i) = names.iter().position(|n| n == name) else {
-            bail!(NotFound, "no metric named {name:?}; there are: {}", names.join(", "));
-        };
-        match last.as_ref().and_then(|r| r.metrics.get(i)) {
-            Some(v) => value.write(*v),
-            None => bail!(State, "no step was made yet"),
-        };
-        Ok(())
-    })
+    // Safety: the contract of the header.
+    unsafe { learner::metric(t, name, value, err) }
 }
 
 /// # Safety
@@ -245,39 +219,7 @@ pub unsafe extern "C" fn dfx_trainer_release(t: *mut CTrainer) {
     quiet((), || unsafe { CTrainer::release(t) });
 }
 
-/// # Safety
-/// `result` must be null or a dfx_training.
-unsafe fn tell(result: *mut Training, trainer: &Trainer, loss: f64, norm: f64) -> Result<()> {
-    if result.is_null() {
-        return Ok(());
-    }
+fn stand(trainer: &Trainer, (loss, norm): (f64, f64)) -> Stand {
     let training = trainer.training();
-    let said = Training {
-        struct_size: 0,
-        reserved: 0,
-        step: u64::from(training.done()),
-        n_steps: u64::from(training.steps()),
-        loss,
-        norm,
-        rate: training.rate(),
-    };
-    // Safety: as the caller promised.
-    unsafe { option::write(result, &said) }
-}
-
-fn with(
-    t: *mut CTrainer,
-    err: *mut CError,
-    body: impl FnOnce(&mut Trainer, &mut Option<Report>) -> Result<()>,
-) -> i32 {
-    // Safety: the header asks for a trainer that is not released.
-    match unsafe { CTrainer::get(t) } {
-        Err(e) => guard(err, None, || Err(e)),
-        Ok(handle) => guard(err, Some(&handle.value.engine), || {
-            // after a panic the engine is poisoned, and nothing gets here
-            let mut inner = handle.value.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let (trainer, last) = &mut *inner;
-            body(trainer, last)
-        }),
-    }
+    Stand { step: training.done(), of: training.steps(), rate: training.rate(), loss, norm }
 }

@@ -2,22 +2,23 @@
 
 use super::guard::{CError, guard, needed, out, path, quiet, text};
 use super::handle::{Handle, Object};
+use super::learner::{self, Inner, Learner, Stand, with};
 use super::model::CModel;
 use super::option::{self, CReward, Growing, RolloutOptions, Training, check_flags};
 use super::tensor::{self, CTensor};
+use crate::bail;
 use crate::base::{DType, Result};
 use crate::engine::Engine;
 use crate::engine::tuner::Tuner;
 use crate::mem::Tensor;
-use crate::train::{Report, Reward};
-use crate::{bail, fail};
+use crate::train::Reward;
 use std::ffi::{CString, c_char};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// A tuner, and what its last update said.
 pub struct Held {
     engine: Arc<Engine>,
-    inner: Mutex<(Tuner, Option<Report>)>,
+    inner: Inner<Tuner>,
     /// What `dfx_tuner_json` said last. It changes with every update, so that keeping each would grow without end.
     said: Mutex<CString>,
 }
@@ -43,6 +44,19 @@ impl Object for Held {
 
     fn engine(&self) -> Option<&Arc<Engine>> {
         Some(&self.engine)
+    }
+}
+
+impl Learner for Held {
+    type Of = Tuner;
+    const UPDATE: &'static str = "update";
+
+    fn inner(&self) -> &Inner<Tuner> {
+        &self.inner
+    }
+
+    fn metrics(of: &Tuner) -> &[String] {
+        of.metrics()
     }
 }
 
@@ -225,23 +239,11 @@ pub unsafe extern "C" fn dfx_tuner_update(
         for _ in 0..n {
             *last = Some(tuner.advance()?);
         }
-        if result.is_null() {
-            return Ok(());
-        }
-        let nan = || (f64::NAN, f64::NAN);
-        let (loss, norm) = last.as_ref().map_or_else(nan, |r| (r.loss, r.norm));
+        let (loss, norm) = learner::last_of(last.as_ref());
         let tuning = tuner.tuning();
-        let said = Training {
-            struct_size: 0,
-            reserved: 0,
-            step: u64::from(tuning.done().1),
-            n_steps: u64::from(tuning.plan().steps()),
-            loss,
-            norm,
-            rate: tuning.rate(),
-        };
+        let (step, of) = (tuning.done().1, tuning.plan().steps());
         // Safety: the contract of the header.
-        unsafe { option::write(result, &said) }
+        unsafe { learner::tell(result, &Stand { step, of, rate: tuning.rate(), loss, norm }) }
     })
 }
 
@@ -249,12 +251,7 @@ pub unsafe extern "C" fn dfx_tuner_update(
 /// The contract of `diffx.h`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dfx_tuner_metric_count(t: *const CTuner) -> u32 {
-    let mut n = 0;
-    with(t.cast_mut(), std::ptr::null_mut(), |tuner, _| {
-        n = tuner.metrics().len() as u32;
-        Ok(())
-    });
-    n
+    learner::metric_count(t)
 }
 
 /// # Safety
@@ -266,24 +263,8 @@ pub unsafe extern "C" fn dfx_tuner_metric_name(
     name: *mut *const c_char,
     err: *mut CError,
 ) -> i32 {
-    let mut found = None;
-    let status = with(t.cast_mut(), err, |tuner, _| {
-        let names = tuner.metrics();
-        match names.get(i as usize) {
-            Some(name) => found = Some(name.clone()),
-            None => bail!(NotFound, "metric {i}, there are {}", names.len()),
-        }
-        Ok(())
-    });
-    match found {
-        None => status,
-        Some(found) => guard(err, None, || {
-            // Safety: the contract of the header.
-            let (handle, name) = unsafe { (CTuner::get(t)?, out(name, "name")?) };
-            name.write(handle.keep(found));
-            Ok(())
-        }),
-    }
+    // Safety: the contract of the header.
+    unsafe { learner::metric_name(t, i, name, err) }
 }
 
 /// # Safety
@@ -295,20 +276,8 @@ pub unsafe extern "C" fn dfx_tuner_metric(
     value: *mut f64,
     err: *mut CError,
 ) -> i32 {
-    with(t, err, |tuner, last| {
-        // Safety: the contract of the header.
-        let (name, value) = unsafe { (needed(name, "name")?, out(value, "value")?) };
-        let names = tuner.metrics();
-        let known = names.iter().position(|n| n == name);
-        let i = known.ok_or_else(|| {
-            fail!(NotFound, "no metric named {name:?}; there are: {}", names.join(", "))
-        })?;
-        match last.as_ref().and_then(|r| r.metrics.get(i)) {
-            Some(v) => value.write(*v),
-            None => bail!(State, "no update was made yet"),
-        };
-        Ok(())
-    })
+    // Safety: the contract of the header.
+    unsafe { learner::metric(t, name, value, err) }
 }
 
 /// # Safety
@@ -348,23 +317,6 @@ pub unsafe extern "C" fn dfx_tuner_save(
 ) -> i32 {
     // Safety: the contract of the header.
     with(t, err, |tuner, _| tuner.save(&unsafe { path(file, "path") }?))
-}
-
-fn with(
-    t: *mut CTuner,
-    err: *mut CError,
-    body: impl FnOnce(&mut Tuner, &mut Option<Report>) -> Result<()>,
-) -> i32 {
-    // Safety: the header asks for a tuner that is not released.
-    match unsafe { CTuner::get(t) } {
-        Err(e) => guard(err, None, || Err(e)),
-        Ok(handle) => guard(err, Some(&handle.value.engine), || {
-            // after a panic the engine is poisoned, and nothing gets here
-            let mut inner = handle.value.inner.lock().unwrap_or_else(PoisonError::into_inner);
-            let (tuner, last) = &mut *inner;
-            body(tuner, last)
-        }),
-    }
 }
 
 #[cfg(test)]
