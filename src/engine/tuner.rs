@@ -10,7 +10,7 @@ use crate::base::{DType, Result};
 use crate::exec::{Interrupt, WeightBinding};
 use crate::graph::Weight;
 use crate::mem::Tensor;
-use crate::sample::{Network, Parts, Rows};
+use crate::sample::{Cond, Network, NormalRun, Parts, Rows};
 use crate::train::assemble::{Asked, VIEWS};
 use crate::train::objective::record;
 use crate::train::{Objective, Report, Reward, TunePlan, Tuning};
@@ -25,6 +25,10 @@ const METRICS: &str = "diffx_metrics";
 
 /// The slot of the weights as the model file has them.
 const REF: &str = "ref";
+
+/// A sampler is coarse if the deviation of a normal law comes out this far from 1 times itself: what 8 192 draws can tell
+/// six times over.
+const COARSE: f64 = 0.05;
 
 /// Metrics of the round, before those of the objective.
 const ROUND: [&str; 2] = ["reward", "valid"];
@@ -97,6 +101,34 @@ impl Parted {
         }
     }
 
+    /// Says so where final samples will be taken for draws of the model and the sampler is too coarse to give those: the
+    /// model would follow its sampler away. What cannot be asked of a normal law is not told.
+    fn warn_if_coarse(&self) -> Result<()> {
+        const STEPS: u32 = record::STATES | record::KERNELS | record::CARRY;
+        if self.objective.info()?.records & STEPS != 0 {
+            return Ok(());
+        }
+        let (parts, sampler, rows) = (&self.parts, self.pipeline.sampler(), &self.rows);
+        let engine = &self.pipeline.engine;
+        let law = NormalRun { parts, sampler, rows };
+        let spreads = law.run(engine.backend(), engine.budget(), &mut || Interrupt::Continue);
+        for (spread, c) in spreads.unwrap_or_default().iter().zip(&parts.components) {
+            if spread.is_nan() || (spread - 1.0).abs() > COARSE {
+                engine.message(
+                    1,
+                    &format!(
+                        "the rollout's {} steps are coarse: samples of a normal law for {} come out {spread:.2} times as \
+                         wide as it is, and this objective takes samples for draws of the model; want more steps, or \
+                         unipc on uniform_lambda",
+                        rows.len(),
+                        c.name
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
     /// Calls with everything a tuning is built from.
     fn ask<T>(&self, f: impl FnOnce(Asked<'_>) -> Result<T>) -> Result<T> {
         let engine = &self.pipeline.engine;
@@ -118,6 +150,7 @@ impl Tuner {
         let config = TuneConfig::parse(config)?;
         let parted = parted(model, &config)?;
         let digest = model.digest()?; // reads weight by weight: before the session is taken
+        parted.warn_if_coarse()?;
         let mut tuning = parted.ask(Tuning::new)?;
         let lora = config.lora.as_ref().map(|l| json!([l.rank, l.scale, l.targets]));
         let settings = json!([
@@ -144,6 +177,16 @@ impl Tuner {
     pub fn plan(model: &Arc<OpenModel>, config: &str) -> Result<u64> {
         let config = TuneConfig::parse(config)?;
         parted(model, &config)?.ask(Tuning::bytes_of)
+    }
+
+    /// The engine's, for what a host keeps beside a rollout.
+    pub fn budget(&self) -> &Arc<crate::mem::Budget> {
+        self.pipeline.engine.budget()
+    }
+
+    /// The conditions a rollout takes.
+    pub fn conds(&self) -> &[Cond] {
+        &self.pipeline.parts.conds
     }
 
     pub fn tuning(&self) -> &Tuning {

@@ -5,6 +5,7 @@
 )]
 
 mod analytic;
+mod coarse;
 mod contract;
 mod control;
 mod mixture;

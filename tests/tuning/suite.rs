@@ -277,7 +277,7 @@ fn all() -> Vec<Case> {
         nft(95),
         draft(95, 20),
         draft(95, 1),
-        ddpo(300),
+        ddpo(60),
         dpo(1500, 1),
         dpo(1500, 16),
     ]
