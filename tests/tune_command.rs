@@ -53,6 +53,35 @@ fn an_expression_tunes() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
+/// Conditions as `sample` takes them; without any, those the model carries.
+#[test]
+fn conditions_are_those_of_sample() {
+    let dir = folder("conditions");
+    let out = dir.join("out.safetensors");
+    let reward = "expression:{\"text\":\"mean(x)\"}";
+    let first = |more: &[&str]| {
+        let output = tune(&out, reward, more);
+        assert!(output.status.success(), "{output:?}");
+        let text = String::from_utf8(output.stdout).unwrap();
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        line["reward"].as_f64().unwrap()
+    };
+    let history = |level: f64| serde_json::json!({"history": vec![level; 32]}).to_string();
+    let (low, high) = (first(&["--cond", &history(11.0)]), first(&["--cond", &history(60.0)]));
+    assert!(low + 20.0 < high, "{low}, {high}");
+    let carried = first(&[]);
+    assert!(low < carried && carried < high, "{low}, {carried}, {high}");
+    assert_ne!(carried, first(&["--cond", "{}"]), "the null condition is another");
+    for (cond, want) in [
+        ("{\"history\":[1,2]}", "condition history: 2 values, want"),
+        ("{\"past\":[1]}", "no condition named past; there are: history"),
+    ] {
+        let e = sentence(&tune(&out, reward, &["--cond", cond]));
+        assert!(e.contains(want), "{e}");
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 #[test]
 fn processes_that_misbehave_are_told_in_one_sentence() {
     let dir = folder("process");

@@ -253,6 +253,10 @@ pub(crate) struct Tune {
     /// Steps of the sampler
     #[arg(long)]
     pub(crate) steps: Option<u32>,
+    /// Conditions of every rollout, as `sample` takes them: JSON, or a safetensors file; there one more axis is of samples or
+    /// of groups. Without it: those the model carries
+    #[arg(long, value_name = "JSON|FILE")]
+    pub(crate) cond: Option<String>,
     /// Rollouts
     #[arg(long)]
     pub(crate) rounds: Option<u32>,

@@ -27,7 +27,7 @@ pub(super) fn run(host: &Host, args: Pilot) -> std::result::Result<(), Failure> 
     let engine = engine(host)?;
     let model = OpenModel::open(&engine, &as_sample.model, "")?;
     let pipeline = Pipeline::new(&model, &config)?;
-    let inputs = conditions(&model, &pipeline, as_sample.cond.as_deref())?;
+    let inputs = conditions(&model, &pipeline.parts.conds, as_sample.cond.as_deref())?;
     let options =
         JobOptions { seed: args.seed, n_samples: args.num, inputs, ..JobOptions::default() };
     let pilot = pipeline.pilot(&options)?;

@@ -8,6 +8,7 @@ use super::{Failure, engine, usage};
 use diffx::base::{DType, Result};
 use diffx::engine::{Job, JobOptions, OpenModel, Pipeline, Setting, State};
 use diffx::mem::Tensor;
+use diffx::sample::Cond;
 use diffx::weights::{SafeTensors, atomic, convert};
 use diffx::{bail, fail};
 use serde_json::{Map, Value, json};
@@ -48,7 +49,7 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     let started = Instant::now();
     let model = OpenModel::open(&engine, &args.model, "")?;
     let pipeline = Pipeline::new(&model, &config)?;
-    let inputs = conditions(&model, &pipeline, args.cond.as_deref())?;
+    let inputs = conditions(&model, &pipeline.parts.conds, args.cond.as_deref())?;
     if pipeline.wants_pilot() {
         let pilot = JobOptions { seed: args.seed, inputs: inputs.clone(), ..JobOptions::default() };
         pipeline.pilot(&pilot)?; // `diffx pilot` keeps it in a file
@@ -132,11 +133,10 @@ pub(super) fn config(args: &Sample) -> Result<String> {
 /// Conditions by name: given, or those the model carries.
 pub(super) fn conditions(
     model: &OpenModel,
-    pipeline: &Pipeline,
+    wanted: &[Cond],
     given: Option<&str>,
 ) -> Result<Vec<(String, Arc<Tensor>)>> {
     let budget = model.engine.budget();
-    let wanted = &pipeline.parts.conds;
     let mut out = Vec::new();
     let given: Map<String, Value> = match given {
         Some(text) if text.trim_start().starts_with('{') => {

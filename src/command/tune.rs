@@ -4,6 +4,7 @@
 use super::args::{Host, Tune};
 use super::progress::Progress;
 use super::reward::Source;
+use super::sample::conditions;
 use super::train::{CHECKPOINT_EVERY, beside, stop_on_signals};
 use super::{Failure, engine, usage};
 use diffx::base::Result;
@@ -29,6 +30,7 @@ pub(super) fn run(host: &Host, args: &Tune) -> std::result::Result<(), Failure> 
         parts.iter().map(|p| (p.name.clone(), sizes(&p.dims))).collect();
     let mut source = Source::open(&reward, &components)?;
     let mut tuner = Tuner::new(&model, &config)?;
+    let conds = conditions(&model, tuner.conds(), args.cond.as_deref())?;
     let checkpoint = beside(&args.out);
     if args.resume && checkpoint.exists() {
         tuner.resume(&checkpoint)?;
@@ -52,7 +54,7 @@ pub(super) fn run(host: &Host, args: &Tune) -> std::result::Result<(), Failure> 
             );
             return Err(text.into());
         }
-        let said = turn(&mut tuner, &mut source, &components, gradient, &engine)?;
+        let said = turn(&mut tuner, &conds, &mut source, &components, gradient)?;
         let line = json!({"round": round + 1, "of": rounds, "reward": said.0, "loss": said.1});
         let message = format!("reward {:.4}", said.0);
         if (round + 1).is_multiple_of(every) && !host.json {
@@ -83,15 +85,15 @@ pub(super) fn run(host: &Host, args: &Tune) -> std::result::Result<(), Failure> 
 /// One round: the mean reward of its samples, and the loss of its last update.
 fn turn(
     tuner: &mut Tuner,
+    conds: &[(String, Arc<Tensor>)],
     source: &mut Source,
     components: &[(String, Vec<usize>)],
     gradient: bool,
-    engine: &Arc<diffx::engine::Engine>,
 ) -> Result<(f64, f64)> {
-    tuner.rollout(&[])?;
+    tuner.rollout(conds)?;
     let samples = components.iter().map(|(name, _)| Ok((name.clone(), tuner.result(Some(name))?)));
     let samples = samples.collect::<Result<Vec<(String, Arc<Tensor>)>>>()?;
-    tuner.reward(source.judge(&samples, gradient, engine.budget())?)?;
+    tuner.reward(source.judge(&samples, gradient, tuner.budget())?)?;
     let mut said = (f64::NAN, f64::NAN);
     for _ in 0..tuner.left() {
         let report = tuner.advance()?;
