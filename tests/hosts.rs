@@ -148,6 +148,18 @@ fn julia_samples_by_ccall() {
     );
 }
 
+/// What `scripts/tsan` runs under the thread sanitizer.
+#[test]
+fn eight_threads_share_and_release() {
+    let flags = ["-D_POSIX_C_SOURCE=200112L", "-pthread"];
+    let Some(exe) = build("threads", &flags, "threads") else { return };
+    let dir = model::temporary("threads.dir");
+    std::fs::create_dir_all(&dir).unwrap();
+    expect_ok(&Command::new(&exe).arg(&dir).output().unwrap());
+    let _ = std::fs::remove_file(exe);
+    let _ = std::fs::remove_dir_all(dir);
+}
+
 /// A year and a half of a positive series, a value a day.
 fn series(path: &Path) {
     let days = (0..540).map(|i| {

@@ -115,6 +115,36 @@ fn processes_that_misbehave_are_told_in_one_sentence() {
     std::fs::remove_dir_all(dir).unwrap();
 }
 
+/// Whether a process is there and not only waiting to be forgotten.
+fn is_running(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[test]
+fn what_a_process_started_ends_with_it() {
+    if !std::path::Path::new("/proc/self/stat").exists() {
+        println!("skipped: no /proc to look for processes in");
+        return;
+    }
+    let dir = folder("group");
+    let (out, pid) = (dir.join("out.safetensors"), dir.join("pid"));
+    // the first is out of time, the second ends by itself and leaves one behind
+    for end in ["wait", "exit 3"] {
+        let script = format!("sleep 600 & echo $! > {}; {end}", pid.display());
+        let command = serde_json::json!({"command": ["sh", "-c", script], "timeout": 2});
+        let e = sentence(&tune(&out, &format!("process:{command}"), &[]));
+        assert!(e.contains("reward process sh: "), "{e}");
+        let pid = std::fs::read_to_string(&pid).unwrap();
+        let begun = std::time::Instant::now();
+        while is_running(&pid) {
+            assert!(begun.elapsed().as_secs() < 60, "{end}: {pid} is still there");
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
 /// A process answers with NumPy's format; NaN is a row without a reward. One that dies after a round leaves the checkpoint
 /// of that round, from which a resumed run ends in the bits of one that never stopped.
 #[test]

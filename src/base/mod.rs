@@ -11,6 +11,7 @@ mod philox_avx512;
 mod philox_simd;
 pub mod shape;
 pub mod special;
+pub mod sync;
 pub mod torch;
 
 pub use dtype::DType;

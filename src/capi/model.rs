@@ -149,8 +149,10 @@ pub unsafe extern "C" fn dfx_pipeline_eval(
                 list(o.output_names, o.n_outputs, MOST_NAMES, "output_names")?,
             )
         };
-        if results.is_null() || names.is_empty() {
-            bail!(Invalid, "eval: no outputs are asked for, or there is no room for them");
+        // Safety: as above; the others lie behind it.
+        unsafe { out(results, "tensors") }?;
+        if names.is_empty() {
+            bail!(Invalid, "eval: no outputs are asked for");
         }
         let mut outputs = Vec::with_capacity(names.len());
         for name in names {

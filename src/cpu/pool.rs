@@ -6,13 +6,12 @@
 
 use crate::bail;
 use crate::base::Result;
+use crate::base::sync::{
+    Arc, AtomicBool, AtomicU32, AtomicUsize, Condvar, Mutex, MutexGuard, Ordering, PoisonError,
+    SPINS, spin_loop, thread,
+};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-
-/// Turns of the spin loop before a thread sleeps: some 20 microseconds.
-const SPINS: u32 = 2_000;
+use thread::JoinHandle;
 
 /// A fixed set of threads.
 pub struct Pool {
@@ -67,7 +66,7 @@ impl Pool {
             .map_while(|i| {
                 let shared = Arc::clone(&shared);
                 let name = format!("diffx-{i}");
-                std::thread::Builder::new().name(name).spawn(move || shared.work()).ok()
+                thread::Builder::new().name(name).spawn(move || shared.work()).ok()
             })
             .collect();
         Self { shared, workers, busy: AtomicBool::new(false) }
@@ -163,7 +162,7 @@ impl Shared {
         while self.attached.load(Ordering::Acquire) != 0 {
             if spins < SPINS {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
                 continue;
             }
             let slot = self.lock();
@@ -197,7 +196,7 @@ impl Shared {
             let mut spins = 0;
             while self.epoch.load(Ordering::Acquire) == seen && spins < SPINS {
                 spins += 1;
-                std::hint::spin_loop();
+                spin_loop();
             }
             let mut slot = self.lock();
             while self.epoch.load(Ordering::Acquire) == seen && !slot.quit {

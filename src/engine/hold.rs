@@ -6,8 +6,7 @@
 //! has returned from that release nothing of ours runs, and nothing of the host's is called.
 
 use super::{Engine, lock};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use crate::base::sync::{Arc, Ordering, thread};
 
 /// One of the reasons why an engine goes on. What it lets live is dropped before the hold itself.
 pub struct Hold(Arc<Engine>);
@@ -35,7 +34,7 @@ impl Engine {
         self.queue.quit();
         let worker = lock(&self.worker).take();
         if let Some(worker) = worker
-            && worker.thread().id() != std::thread::current().id()
+            && worker.thread().id() != thread::current().id()
         {
             let _ = worker.join(); // it catches every panic of a job
         }

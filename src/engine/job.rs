@@ -6,6 +6,9 @@
 use super::pipeline::Pipeline;
 use super::{lock, pump, saved};
 use crate::bail;
+use crate::base::sync::{
+    Arc, AtomicBool, AtomicUsize, Condvar, Instant, Mutex, Ordering, PoisonError,
+};
 use crate::base::{Error, Result, Status};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
@@ -14,9 +17,7 @@ use crate::weights::SafeTensors;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How far a job is; codes as `DFX_JOB_*`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,8 @@ pub mod families;
 mod hold;
 pub mod inspect;
 pub mod job;
+#[cfg(test)]
+mod latency;
 pub mod log;
 pub mod manifest;
 pub mod model;

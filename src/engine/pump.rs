@@ -3,12 +3,11 @@
 use super::job::Job;
 use super::lock;
 use crate::base::Result;
+use crate::base::sync::{Arc, AtomicBool, Condvar, Instant, Mutex, Ordering, PoisonError, thread};
 use crate::fail;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use thread::JoinHandle;
 
 /// How long the thread stays with one job while others wait.
 const SLICE: Duration = Duration::from_millis(10);
@@ -83,7 +82,7 @@ impl Queue {
 /// Starts the thread that drives the queue.
 pub(super) fn spawn(queue: &Arc<Queue>) -> Result<JoinHandle<()>> {
     let queue = Arc::clone(queue);
-    std::thread::Builder::new()
+    thread::Builder::new()
         .name("diffx-jobs".into())
         .spawn(move || work(&queue))
         .map_err(|e| fail!(NoMemory, "the system gave no thread for jobs: {e}"))
@@ -104,7 +103,7 @@ fn work(queue: &Queue) {
             (Arc::clone(&jobs[turn]), jobs.len() == 1)
         };
         if job.is_held() {
-            std::thread::sleep(Duration::from_micros(200)); // somebody reads it between two plans
+            thread::sleep(Duration::from_micros(200)); // somebody reads it between two plans
             continue;
         }
         // alone it may stay longer, but must look up for newcomers

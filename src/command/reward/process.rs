@@ -1,7 +1,8 @@
 //! A program that judges samples: for each rollout it gets one .npy of the first component on its standard input and
 //! answers on its standard output with one .npy of rewards [samples] or [samples, rewards], NaN where it has none, and
 //! with `"gradient": true` a second one of the gradient, shaped as the samples. It stays for the whole tuning. One that
-//! dies, says something else or takes longer than its time is ended, and the tuning fails with what happened.
+//! dies, says something else or takes longer than its time is ended, with all it started, and the tuning fails with what
+//! happened.
 
 use super::super::npy;
 use diffx::base::{Result, Status};
@@ -9,6 +10,7 @@ use diffx::mem::{Budget, Tensor};
 use diffx::weights::convert;
 use diffx::{bail, fail};
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -23,6 +25,8 @@ const START: usize = 10;
 
 pub(in super::super) struct Program {
     child: Child,
+    /// It was ended, and its number may be another's.
+    is_over: bool,
     name: String,
     timeout: Duration,
     gradient: bool,
@@ -40,6 +44,7 @@ impl Program {
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .process_group(0) // with what it starts, to be ended together
             .spawn()
             .map_err(|e| fail!(Io, "reward process {program}: {e}"))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -58,7 +63,8 @@ impl Program {
                 }
             }
         });
-        Ok(Self { child, name: program.clone(), timeout, gradient, questions, answers })
+        let name = program.clone();
+        Ok(Self { child, is_over: false, name, timeout, gradient, questions, answers })
     }
 
     /// Rewards row by row, and the gradient where it is wanted.
@@ -114,18 +120,30 @@ impl Program {
         }
     }
 
-    /// Ends the program.
+    /// Ends the program, and all that it started and that did not leave its group.
     fn end(&mut self, why: &str) -> diffx::base::Error {
+        self.stop();
+        fail!(Io, "reward process {}: {why}", self.name)
+    }
+
+    fn stop(&mut self) {
+        if std::mem::replace(&mut self.is_over, true) {
+            return;
+        }
+        if let Ok(group) = libc::pid_t::try_from(self.child.id())
+            && group > 1
+        {
+            // Safety: a signal; the group is the child's own, see `start`.
+            unsafe { libc::kill(-group, libc::SIGKILL) };
+        }
         let _ = self.child.kill(); // it may be gone already
         let _ = self.child.wait();
-        fail!(Io, "reward process {}: {why}", self.name)
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill(); // it may be gone already
-        let _ = self.child.wait();
+        self.stop();
     }
 }
 

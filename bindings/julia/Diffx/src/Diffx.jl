@@ -16,7 +16,7 @@ module Diffx
 using Libdl
 
 export Engine, Model, Pipeline, Job, Trainer, Tensor, DiffxError, setting, factories, info
-export sample, start, poll, cancel, preview, result, resume, save, plan, pilot
+export sample, start, poll, cancel, preview, preview_at, result, resume, save, plan, pilot
 export simulate, evaluate, score
 export train!, step!, measure, metrics, checkpoint, resume!
 export Tuner, tune!, rollout!, reward!, update!

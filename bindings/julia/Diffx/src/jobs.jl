@@ -140,6 +140,19 @@ preview(j::Job, name::AbstractString) = fetch_tensor(j) do out
 end
 
 """
+    preview_at(job, name)
+
+The same and what it shows, of one moment: `estimate`, of which the last axis holds the samples `first … first + n - 1` (what
+comes behind those fills a batch up), after `step` rows of the job.
+"""
+function preview_at(j::Job, name::AbstractString)
+    what, out = Ref(filled(CPreview)), Ref(C_NULL)
+    @ok dfx_job_preview_at(j::Ptr{Cvoid}, name::Cstring, what::Ptr{CPreview}, out::Handles)
+    w = what[]
+    return (estimate = tensor(out[]), first = Int(w.first_sample), n = Int(w.n_samples), step = Int(w.step))
+end
+
+"""
     result(job, name)
 
 A result of a finished job: a component by name (`"x"`), `"feasible"`, `"log_weight"`; without a name the first component.

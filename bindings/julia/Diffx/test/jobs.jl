@@ -37,6 +37,9 @@ end
     wait(j)
     @test result(j) == result(j, "x") == whole
     @test size(preview(j, "x"), 1) == 32
+    shown = preview_at(j, "x")
+    @test size(shown.estimate) == (32, 4) && shown.estimate == preview(j, "x")
+    @test (shown.first, shown.n) == (8, 4) && 16 < shown.step <= poll(j).n_steps # the last of three batches
     again = resume(p, file("job.safetensors"))
     @test result(wait(again)) == whole
     @test_throws DiffxError result(j, "y")
