@@ -137,6 +137,29 @@ fn the_way_data_comes_in_does_not_matter() {
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
+/// A network of another program is trained from nothing; it calls labels by a name of its own.
+#[test]
+fn labels_reach_a_network_of_pictures() {
+    let x = floats(&[24, 2, 4, 4], |i| ((i / 32 % 3) as f32 - 1.0) + 0.05 * (i % 7) as f32);
+    let tables = vec![("x".to_owned(), x), ("label".into(), labels(24, |i| (i % 3) as i32))];
+    let config = json!({
+        "sample_size": 4, "patch_size": 2, "in_channels": 2, "out_channels": 2, "num_layers": 1,
+        "num_attention_heads": 2, "attention_head_dim": 4, "num_embeds_ada_norm": 3, "time_scale": 100,
+    });
+    let more = json!({"model": {"id": "dit", "config": config}, "steps": 60, "rate": 0.01});
+    let mut trainer = Trainer::with_tables(&engine(), recipe(more), tables).unwrap();
+    let table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight";
+    let row = |t: &Trainer, i: usize| -> Vec<u8> {
+        let weights = t.training().weights(false).unwrap();
+        let (.., bytes) = weights.iter().find(|w| w.0 == table).unwrap();
+        bytes[i * 32..][..32].to_vec() // a row of 8 floats
+    };
+    let before: Vec<_> = (0..4).map(|i| row(&trainer, i)).collect();
+    train(&mut trainer);
+    let moved = |i: usize| row(&trainer, i) != before[i];
+    assert!(moved(0) && moved(1) && moved(2), "no gradient reached the classes");
+}
+
 #[test]
 fn what_does_not_meet_is_named() {
     let none = json!({});

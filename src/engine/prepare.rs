@@ -184,6 +184,9 @@ fn free_sizes(component: &Component, table: &Tensor) -> Result<Vec<i64>> {
     })
 }
 
+/// Conditions of networks of other programs, and what the readers of data call the same.
+const ALSO: &[(&str, &str)] = &[("class_labels", "label")];
+
 /// The tables as the model takes them; every table must have a use.
 fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
     let mut tables = tables.clone();
@@ -209,7 +212,9 @@ fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
     }
     let mut cond = Vec::new();
     for c in &parts.conds {
-        let Some(table) = tables.take(&c.name) else {
+        let also = ALSO.iter().find(|a| a.0 == c.name).map(|a| a.1);
+        let found = tables.take(&c.name).or_else(|| also.and_then(|name| tables.take(name)));
+        let Some(table) = found else {
             bail!(
                 NotFound,
                 "model {} takes a condition {}, the data has no such table",
