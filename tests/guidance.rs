@@ -1,15 +1,16 @@
 //! Guidance in whole runs: samples given an event, at their laws, by name and from JSON. The network is `null`, which is
 //! exact for normal data under additive processes and for Gamma data under BESQ and CIR.
 
-#[path = "support/model.rs"]
-mod model;
+#[path = "support/guided.rs"]
+#[allow(dead_code)]
+mod guided;
 
 use diffx::base::special::normal::{ndtr, ndtri};
 use diffx::base::{DType, Result, Status};
 use diffx::cpu::Cpu;
 use diffx::engine::recipe::Recipe;
 use diffx::engine::trainer::Trainer;
-use diffx::engine::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, Setting};
+use diffx::engine::{Job, JobOptions, Pipeline};
 use diffx::exec::{Interrupt, SessionBuilder};
 use diffx::graph::{AttrKey, Attrs, Op};
 use diffx::mem::{Budget, Tensor};
@@ -18,98 +19,12 @@ use diffx::sample::{
     Build, Component, Model, ModelInfo, ModelIo, Network, Parts, Predicts, Program, Replay,
     Request, Rows, Space, Stats,
 };
+use guided::{
+    Got, config, distance, engine, exact, model, moments, normal, probability, run, share, tail,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
-
-fn engine() -> Arc<Engine> {
-    Engine::new(Options { threads: 2, ..Options::default() }).unwrap()
-}
-
-/// A model of `dims` numbers whose data have these statistics.
-fn exact(
-    engine: &Arc<Engine>,
-    name: &str,
-    process: &str,
-    dims: &[i64],
-    stats: Stats,
-) -> Arc<OpenModel> {
-    let path = model::temporary(&format!("{name}.safetensors"));
-    let mut manifest = model::manifest(dims, process);
-    manifest.model = Setting::of("null");
-    manifest.components[0].stats = stats;
-    model::save(&path, &manifest).unwrap();
-    let open = OpenModel::open(engine, path.to_str().unwrap(), "").unwrap();
-    std::fs::remove_file(path).unwrap();
-    open
-}
-
-fn normal(engine: &Arc<Engine>, name: &str, dims: &[i64]) -> Arc<OpenModel> {
-    exact(engine, name, "ve", dims, Stats::default())
-}
-
-struct Got {
-    x: Vec<f64>,
-    inside: Vec<bool>,
-    log_weight: Vec<f64>,
-    draws: Vec<i32>,
-}
-
-fn run(model: &Arc<OpenModel>, config: &Value, n: usize) -> Result<Got> {
-    let mut config = config.clone();
-    config["dtype"] = json!("f64");
-    let pipeline = Pipeline::new(model, &config.to_string())?;
-    let options = JobOptions { seed: 11, n_samples: n, ..JobOptions::default() };
-    let job = Job::start(&pipeline, options)?;
-    assert!(job.wait(Duration::from_secs(600)));
-    let doubles = |name: &str| job.result(name).map(|t| t.elements::<f64>().unwrap().to_vec());
-    let draws = job.result("draws").map(|t| t.elements::<i32>().unwrap().to_vec());
-    Ok(Got {
-        x: doubles("x")?,
-        inside: job.result("feasible")?.bytes().iter().map(|b| *b != 0).collect(),
-        log_weight: doubles("log_weight")?,
-        draws: draws.unwrap_or_default(),
-    })
-}
-
-fn moments(x: &[f64]) -> (f64, f64) {
-    let n = x.len() as f64;
-    let mean = x.iter().sum::<f64>() / n;
-    (mean, x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n)
-}
-
-fn share(of: &[bool]) -> f64 {
-    of.iter().filter(|b| **b).count() as f64 / of.len() as f64
-}
-
-/// Kolmogorov's distance to a distribution function.
-fn distance(x: &[f64], cdf: impl Fn(f64) -> f64) -> f64 {
-    let mut x = x.to_vec();
-    x.sort_by(f64::total_cmp);
-    let n = x.len() as f64;
-    let gap = |(i, x): (usize, &f64)| {
-        let f = cdf(*x);
-        (f - i as f64 / n).abs().max((f - (i + 1) as f64 / n).abs())
-    };
-    x.iter().enumerate().map(gap).fold(0.0, f64::max)
-}
-
-/// N(0, 1) given x >= a.
-fn tail(a: f64) -> impl Fn(f64) -> f64 {
-    move |x| 1.0 - ndtr(-x.max(a)) / ndtr(-a)
-}
-
-/// log exp-mean: the estimate of the probability of the event.
-fn probability(log_weight: &[f64]) -> f64 {
-    log_weight.iter().map(|l| l.exp()).sum::<f64>() / log_weight.len() as f64
-}
-
-const GRID: &str = r#"{"id":"geometric","config":{"to_zero":false}}"#;
-
-fn config(guidance: Value, sampler: Value, steps: u32) -> Value {
-    let grid: Value = serde_json::from_str(GRID).unwrap();
-    json!({"guidance": guidance, "sampler": sampler, "grid": grid, "steps": steps, "batch": 4096})
-}
 
 /// An event of probability 3.17e-5: of the model's own samples one in 31 574 is inside.
 #[test]

@@ -198,7 +198,12 @@ fn redraw(parts: &Parts, sampler: &SamplerInfo, group: usize) -> Result<Option<R
     let most =
         wanted.reduce(|a, b| Redraw { times: a.times.max(b.times), share: a.share.max(b.share) });
     let Some(mut most) = most else { return Ok(None) };
-    if group > 1 {
+    // a group is drawn again as a whole, so only a guidance that judges whole groups may ask for it
+    let mut alone = false;
+    for g in &parts.guidances {
+        alone |= g.redraw().is_some() && g.info(&parts.components)?.group.max(1) as usize != group;
+    }
+    if alone {
         bail!(
             Unsupported,
             "a guidance redraws samples, which particles in groups of {group} cannot"

@@ -1,6 +1,6 @@
 //! Redrawing: the last rows of a batch run again, from the state it had there and with new addresses of its draws, until
 //! each of its samples is feasible or the turns are used up; the second half of the turns begin at the prior. A sample keeps the first turn in which it was feasible, so
-//! its bits depend on itself alone; the result `draws` says which turn that was.
+//! its bits depend on itself alone; the result `draws` says which turn that was. Particles go in whole groups.
 //!
 //! A saved run that has passed the row it would go back to starts that batch anew when it is resumed: the same turns
 //! come out, and the file needs no second state.
@@ -113,10 +113,16 @@ impl Replay {
         };
         let first = self.batch * self.program.batch;
         let n = self.program.batch.min(self.request.n_samples - first);
-        let mut feasible = vec![0u8; n];
+        let mut feasible = vec![0u8; self.program.batch];
         match self.program.buffer(&stage::out("feasible")) {
             Some(b) => self.session.read_at(b.id, 0, &mut feasible)?,
             None => bail!(Internal, "no buffer of what is feasible"),
+        }
+        // particles of a group are kept or drawn again together
+        for group in feasible.chunks_mut(self.program.group.max(1)) {
+            if group.contains(&0) {
+                group.fill(0);
+            }
         }
         let last = self.turns.turn == redraw.times;
         let mut draws = self.drawn(first, n)?;

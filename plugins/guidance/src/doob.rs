@@ -36,7 +36,7 @@ impl Factory for Doob {
     const SCHEMA: Option<&'static CStr> = schema![
         "event": string "what the decoded sample must fulfil, as in max(x) >= 40";
         "h": string "P(event | state): of a normal posterior (exact for normal data), of Gamma data, or a network", default "normal", enum ["normal", "gamma", "network"];
-        "slot": string "network: the slot that gives the logit of h; default h";
+        "slot": string "network: the slot that gives the logit of h, default h; several with commas between: h of telescoped events, which multiply";
         "unit": number "network: the root mean square of w in what it learned from; default that of the model's data", exclusiveMinimum 0;
         "dimension": number "gamma: of the Bessel process, 4 kappa theta / sigma^2 of CIR", default 3, exclusiveMinimum 0;
         "mean": number "gamma: of the data; default what the model's statistics say", exclusiveMinimum 0;
@@ -52,14 +52,13 @@ impl Factory for Doob {
             None => None,
         };
         let kind = config.one_of("h", &[("normal", 0), ("gamma", 1), ("network", 2)])?;
-        let slot = config.opt_str("slot")?.unwrap_or_else(|| "h".into());
-        let unit = config.opt_f64("unit", POSITIVE)?;
+        let learned = H::learned(config)?;
         let dimension = config.f64("dimension", 3.0, POSITIVE)?;
         let mean = config.opt_f64("mean", POSITIVE)?;
         let h = match kind {
             0 => H::Normal,
             1 => H::Gamma(HalfLine { dimension, mean }),
-            _ => H::Network { slot, unit },
+            _ => learned,
         };
         let strength = config.f64("strength", 1.0, 0.0..)?;
         let redraw = redraw(config, 64, 0.25)?;
@@ -83,10 +82,7 @@ impl Guidance for Doob {
         GuidanceInfo {
             stage: Stage::Score,
             slots: vec![],
-            networks: match &self.h {
-                H::Network { slot, .. } => vec![slot.clone()],
-                _ => vec![],
-            },
+            networks: self.h.slots(),
             group: 1,
             exact_for: -1.0,
         }
@@ -182,5 +178,12 @@ mod tests {
         );
         let net = doob(r#"{"event":"max(x) >= 4","h":"network"}"#).unwrap();
         assert_eq!(net.info().networks, ["h"]);
+        let two = r#"{"event":"max(x) >= 4","h":"network","slot":"h3, h4"}"#;
+        assert_eq!(doob(two).unwrap().info().networks, ["h3", "h4"]);
+        let twice = r#"{"event":"max(x) >= 4","slot":"h,h"}"#;
+        assert_eq!(
+            doob(twice).unwrap_err().message,
+            "slot is \"h,h\", want names with commas between, each once"
+        );
     }
 }

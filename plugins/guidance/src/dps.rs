@@ -7,23 +7,30 @@
 //! `plain`: `D' = D + scale sigma^2 J'r / noise` (Chung et al. 2023, arXiv 2209.14687), which takes D for x0 itself and
 //! is over-confident: the variance comes out several times too small (specs guidance_samplers 2.4).
 //! `self`: `D' = D + scale sigma^2 J'r`, self-guidance by the squared error (Kollovieh et al. 2023, arXiv 2307.11494).
+//! `quantile`: `D' = D + scale sigma^2 J'q`, theirs by the pinball loss: q is kappa where r > 0 and kappa - 1 where r < 0, with
+//! a kappa in (0, 1) of each sample's own, so the samples spread over the quantiles of what is measured.
 
 use crate::rows::{column, eval, total};
 use crate::score::wants_score;
 use core::ffi::CStr;
 use diffx_plugin::event::slope;
 use diffx_plugin::{
-    Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Hooks, Node, POSITIVE, Result,
-    Stage, Wrap, schema,
+    Builder, Config, Error, Eval, Factory, Guidance, GuidanceInfo, Guide, Hooks, Like, Node,
+    POSITIVE, Result, Slot, Stage, Wrap, purpose, schema,
 };
 use std::collections::HashSet;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Form {
     Corrected,
     Plain,
     SelfGuidance,
+    /// Of one kappa, or of one for each sample.
+    Quantile(Option<f64>),
 }
+
+/// The slot of each sample's kappa.
+const KAPPA: usize = 0;
 
 #[derive(Debug)]
 pub(crate) struct Dps {
@@ -94,8 +101,9 @@ impl Factory for Dps {
         "at": integers "places of the measured numbers in a sample, row-major", minimum 0, maximum 1048576;
         "values": numbers "what was measured there, in the units of the data";
         "noise": number "variance of the measurement, in the coordinate of the process", default 0.01, exclusiveMinimum 0;
-        "form": string "with the variance of what is not known yet, without, or TSDiff's", default "corrected", enum ["corrected", "plain", "self"];
-        "scale": number "plain and self: factor of the gradient", default 1, minimum 0;
+        "form": string "with the variance of what is not known yet, without, or TSDiff's by squares or by quantiles", default "corrected", enum ["corrected", "plain", "self", "quantile"];
+        "scale": number "plain, self and quantile: factor of the gradient", default 1, minimum 0;
+        "kappa": number "quantile: which, the same for all samples; default one of its own for each", minimum 0, maximum 1;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -103,23 +111,38 @@ impl Factory for Dps {
         let noise = config.f64("noise", 0.01, POSITIVE)?;
         let form = config.one_of(
             "form",
-            &[("corrected", Form::Corrected), ("plain", Form::Plain), ("self", Form::SelfGuidance)],
+            &[
+                ("corrected", Form::Corrected),
+                ("plain", Form::Plain),
+                ("self", Form::SelfGuidance),
+                ("quantile", Form::Quantile(None)),
+            ],
         )?;
+        let kappa = config.opt_f64("kappa", 0.0..=1.0)?;
+        let form = if form == Form::Quantile(None) { Form::Quantile(kappa) } else { form };
         Ok(Self { known, noise, scale: config.f64("scale", 1.0, 0.0..)?, form })
     }
 }
 
 impl Guidance for Dps {
-    const HOOKS: Hooks = Hooks::WRAP;
+    const HOOKS: Hooks = Hooks { start: true, ..Hooks::WRAP };
 
     fn info(&self) -> GuidanceInfo {
+        let kappa = Slot { name: "kappa".into(), like: Like::Tensor(0, vec![]), init: 0.5 };
         GuidanceInfo {
             stage: Stage::Score,
-            slots: vec![],
+            slots: if self.form == Form::Quantile(None) { vec![kappa] } else { vec![] },
             networks: vec![],
             group: 1,
             exact_for: -1.0,
         }
+    }
+
+    fn start<'b>(&self, b: Builder<'b>, io: &mut Guide<'b>) -> Result<()> {
+        if self.form == Form::Quantile(None) {
+            io.set_slot(KAPPA, b.uniform(&[b.batch()], purpose::GUIDANCE));
+        }
+        Ok(())
     }
 
     fn wrap<'b>(&self, b: Builder<'b>, io: &mut Wrap<'b>) -> Result<()> {
@@ -130,7 +153,14 @@ impl Guidance for Dps {
         let mut out = Vec::new();
         for (e, d) in io.evals.iter().zip(&d) {
             wants_score(b, 0, e.x[0], d[0], e.sigma[0])?;
-            let residual = ((y - d[0]) * mask).stop_gradient();
+            let mut residual = ((y - d[0]) * mask).stop_gradient();
+            if let Form::Quantile(kappa) = self.form {
+                let kappa = match kappa {
+                    Some(kappa) => b.scalar(kappa),
+                    None => column(io.slot(KAPPA), residual),
+                };
+                residual = residual.greater(0.0).choose(kappa, kappa - 1.0) * mask;
+            }
             // all components see the measurement of the first
             let pulls = slope(b, total(residual * d[0]), &e.x[..1]);
             let pull = pulls.first().copied().unwrap_or_else(|| b.error_node());
@@ -143,7 +173,7 @@ impl Guidance for Dps {
                     square * pull / column(all, pull)
                 }
                 Form::Plain => square * pull * (self.scale / self.noise),
-                Form::SelfGuidance => square * pull * self.scale,
+                Form::SelfGuidance | Form::Quantile(_) => square * pull * self.scale,
             };
             let mut row = d.clone();
             row[0] = d[0] + step;

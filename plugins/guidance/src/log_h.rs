@@ -4,22 +4,47 @@
 //! sigma^2 dD/dw. For the margin m of the event, linear about D with slope g:
 //! `h = Phi(m(D) / tau)`, `tau^2 = sigma^2 g' (dD/dw) g`, `grad log h = lambda(z)/tau (dD/dw)' g`: one product with the
 //! Jacobian. Exact where data are normal and the event is one half space; else an approximation from the model alone.
-//! `gamma`: closed, for Gamma data under BESQ and CIR. `network`: a network of its own gives the logit of h.
+//! `gamma`: closed, for Gamma data under BESQ and CIR. `network`: a network of its own gives the logit of h; several, of
+//! events each inside the last and each learned from samples given the last, multiply (telescoping).
 
 use crate::gamma::HalfLine;
 use crate::rows::{column, per_row, total};
 use diffx_plugin::event::{Condition, margin_in_w, slope};
-use diffx_plugin::{Builder, Error, Node, Result, WrapEval};
+use diffx_plugin::{Builder, Config, Error, Node, POSITIVE, Result, WrapEval};
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum H {
     Normal,
     Gamma(HalfLine),
     Network {
-        slot: String,
+        /// One of each telescoped event.
+        slots: Vec<String>,
         /// The size of w its input is scaled by; None = what the statistics say.
         unit: Option<f64>,
     },
+}
+
+impl H {
+    /// Reads `slot` and `unit`.
+    pub(crate) fn learned(config: &mut Config) -> Result<Self> {
+        let text = config.opt_str("slot")?.unwrap_or_else(|| "h".into());
+        let slots: Vec<String> = text.split(',').map(|s| s.trim().to_owned()).collect();
+        let twice = slots.iter().enumerate().any(|(i, s)| s.is_empty() || slots[..i].contains(s));
+        if twice {
+            return Err(Error::invalid(format!(
+                "slot is {text:?}, want names with commas between, each once"
+            )));
+        }
+        Ok(Self::Network { slots, unit: config.opt_f64("unit", POSITIVE)? })
+    }
+
+    /// The networks it reads.
+    pub(crate) fn slots(&self) -> Vec<String> {
+        match self {
+            Self::Network { slots, .. } => slots.clone(),
+            _ => vec![],
+        }
+    }
 }
 
 /// At one evaluation.
@@ -52,7 +77,10 @@ pub(crate) fn at<'b>(
             slopes[c] = slope(b, value, &[e.x[c]]).pop();
             Ok(LogH { value, slope: slopes })
         }
-        H::Network { slot, unit } => network(b, slot, *unit, e),
+        H::Network { .. } => {
+            let value = learned(b, h, e)?;
+            Ok(LogH { value, slope: slopes(b, value, e) })
+        }
     }
 }
 
@@ -102,22 +130,24 @@ fn normal<'b>(
     Ok(LogH { value, slope: slopes })
 }
 
-/// A network of its own gives the logit of h.
-fn network<'b>(
-    b: Builder<'b>,
-    slot: &str,
-    unit: Option<f64>,
-    e: &WrapEval<'b>,
-) -> Result<LogH<'b>> {
-    let out = asked(b, slot, unit, e)?;
+/// log h of networks, which read no D, `[rows]`.
+pub(crate) fn learned<'b>(b: Builder<'b>, h: &H, e: &WrapEval<'b>) -> Result<Node<'b>> {
+    let H::Network { slots, unit } = h else {
+        return Err(Error::invalid("h is of no network"));
+    };
     let rows = e.x.first().map_or(0, |x| x.shape().first().copied().unwrap_or(0));
-    if !out.is_error() && out.shape().iter().product::<i64>() != rows {
-        return Err(Error::invalid(format!(
-            "network {slot}: gives more than one number per sample, want the logit of h"
-        )));
+    let mut sum: Option<Node<'b>> = None;
+    for slot in slots {
+        let out = asked(b, slot, *unit, e)?;
+        if !out.is_error() && out.shape().iter().product::<i64>() != rows {
+            return Err(Error::invalid(format!(
+                "network {slot}: gives more than one number per sample, want the logit of h"
+            )));
+        }
+        let value = -((-out.reshape(&[rows])).softplus());
+        sum = Some(sum.map_or(value, |s| s + value));
     }
-    let value = -((-out.reshape(&[rows])).softplus());
-    Ok(LogH { value, slope: slopes(b, value, e) })
+    sum.ok_or_else(|| Error::invalid("h of no network"))
 }
 
 /// The gradient of a number of each row by each continuous component.
