@@ -13,13 +13,13 @@ use diffx::sample::{
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-fn carried() -> Value {
+pub(crate) fn carried() -> Value {
     let file: Value = serde_json::from_str(include_str!("guidance.json")).unwrap();
     file["golden"].clone()
 }
 
 /// D of normal laws N(mean, variance), chosen by the class where there are two; with mean 0 also that of Gamma data.
-struct Shrink(Vec<(f64, f64)>);
+pub(crate) struct Shrink(pub(crate) Vec<(f64, f64)>);
 
 impl Model for Shrink {
     fn info(&self) -> Result<ModelInfo> {
@@ -67,7 +67,12 @@ fn component() -> Component {
     }
 }
 
-fn parts(process: (&str, Value), model: Shrink, stats: Stats, guidance: (&str, Value)) -> Parts {
+pub(crate) fn parts(
+    process: (&str, Value),
+    model: Shrink,
+    stats: Stats,
+    guidance: (&str, Value),
+) -> Parts {
     let r = registry();
     let model: Arc<dyn Model> = Arc::new(model);
     Parts {
@@ -83,7 +88,7 @@ fn parts(process: (&str, Value), model: Shrink, stats: Stats, guidance: (&str, V
 }
 
 /// log h and its gradient by w, from what `start` weighs and what `wrap` adds to D.
-fn log_h(parts: &Parts, w: &[f64], sigma: &[f64]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn log_h(parts: &Parts, w: &[f64], sigma: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let n = w.len();
     let mut b = Build::new(parts, n).unwrap();
     let bytes = |v: &[f64]| -> Vec<u8> { v.iter().flat_map(|v| v.to_ne_bytes()).collect() };
@@ -112,7 +117,7 @@ fn log_h(parts: &Parts, w: &[f64], sigma: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (out[0].data.clone(), slope.collect())
 }
 
-fn close(got: f64, want: f64, tol: f64, what: &str) {
+pub(crate) fn close(got: f64, want: f64, tol: f64, what: &str) {
     assert!((got - want).abs() <= tol * want.abs().max(1.0), "{what}: {got}, want {want}");
 }
 

@@ -15,6 +15,7 @@ mod fista;
 mod flow_maps;
 mod gbm;
 mod graph;
+mod guided;
 #[path = "../support/joint.rs"]
 mod joint;
 mod momentum;
