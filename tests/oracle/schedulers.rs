@@ -7,11 +7,13 @@ use crate::compare::Got;
 use crate::{Answer, Row};
 use diffx::base::{DType, Desc, Result as Done};
 use diffx::engine::schedulers::{self, run::Asked, run::Run};
-use diffx::graph::{AttrKey, Attrs, NodeId, Op};
+use diffx::engine::{Engine, OpenModel};
+use diffx::exec::WeightBinding;
+use diffx::graph::{AttrKey, Attrs, NodeId, Op, Weight};
 use diffx::mem::Budget;
 use diffx::sample::{
-    Advance, Build, Component, Cond, Model, ModelInfo, ModelIo, Network, Parts, Predicts, Program,
-    Replay, Request, Rows, SlotDecl, Space, Stats,
+    Advance, Binder, Build, Component, Cond, Model, ModelInfo, ModelIo, Network, Parts, Predicts,
+    Program, Replay, Request, Rows, SlotDecl, Space, Stats,
 };
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -20,6 +22,7 @@ pub(crate) const KINDS: &[Row] = &[
     Row { kind: "scheduler.loop", cases: &["schedulers"], run: looped },
     Row { kind: "scheduler.add_noise", cases: &["schedulers"], run: noised },
     Row { kind: "scheduler.get_velocity", cases: &["schedulers"], run: velocity },
+    Row { kind: "pipeline.unconditional", cases: &["ddpm_unet2d"], run: unconditional },
 ];
 
 /// The config of a test: a folder with the file, or the config itself with the class beside it.
@@ -144,6 +147,37 @@ impl diffx::sample::Noise for Given {
     }
 }
 
+/// The graphs of a pipeline of this network under a scheduler's settings.
+fn planned(
+    engine: &Engine,
+    model: Arc<dyn Model>,
+    t: &schedulers::Translated,
+    batch: usize,
+    bind: &mut Binder<'_>,
+) -> Done<(Arc<Rows>, Replay)> {
+    let info = model.info()?;
+    let parts = Parts {
+        components: info.components,
+        processes: vec![engine.process(&t.process)?],
+        stats: vec![Stats::default()],
+        conds: info.conds,
+        networks: vec![Network { slot: "base".into(), model, lora: None }],
+        guidances: Vec::new(),
+        float: DType::F32,
+        weight_dtype: DType::F32,
+    };
+    let (sampler, grid) = (engine.sampler(&t.sampler)?, engine.grid(&t.grid)?);
+    let knots = grid.knots(t.steps, t.sigma_min, t.sigma_max)?;
+    let mut rows = Rows::new(&*sampler, &parts, &[knots])?;
+    rows.given_noise = true;
+    let rows = Arc::new(rows);
+    let backend: Arc<dyn diffx::exec::Backend> = Arc::new(diffx::cpu::Cpu::new(1));
+    let mut session = diffx::exec::SessionBuilder::new(backend);
+    let program = Program::new(&parts, &*sampler, &rows, batch, true, &mut session, bind)?;
+    let session = session.allocate(&Budget::unlimited())?;
+    Ok((rows, Replay::new(program, session)))
+}
+
 /// A loop under way.
 struct Loop {
     replay: Replay,
@@ -167,31 +201,8 @@ impl Loop {
         let (dims, batch) = (first.dims.clone(), first.dims[0]);
         let own: Vec<i64> = dims[1..].iter().map(|d| *d as i64).collect();
         let model = Arc::new(Recorded { dims: own, output: outputs.dims[2..].to_vec(), calls });
-        let info = model.info().map_err(text)?;
-        let mut parts = Parts {
-            components: info.components,
-            processes: vec![engine.process(&t.process).map_err(text)?],
-            stats: vec![Stats::default()],
-            conds: info.conds,
-            networks: Vec::new(),
-            guidances: Vec::new(),
-            float: DType::F32,
-            weight_dtype: DType::F32,
-        };
-        parts.networks.push(Network { slot: "base".into(), model, lora: None });
-        let (sampler, grid) =
-            (engine.sampler(&t.sampler).map_err(text)?, engine.grid(&t.grid).map_err(text)?);
-        let knots = grid.knots(t.steps, t.sigma_min, t.sigma_max).map_err(text)?;
-        let mut rows = Rows::new(&*sampler, &parts, &[knots]).map_err(text)?;
-        rows.given_noise = true;
-        let rows = Arc::new(rows);
-        let backend: Arc<dyn diffx::exec::Backend> = Arc::new(diffx::cpu::Cpu::new(1));
-        let mut session = diffx::exec::SessionBuilder::new(backend);
-        let program =
-            Program::new(&parts, &*sampler, &rows, batch, true, &mut session, &mut |_| Ok(vec![]))
-                .map_err(text)?;
-        let session = session.allocate(&Budget::unlimited()).map_err(text)?;
-        let mut replay = Replay::new(program, session);
+        let (rows, mut replay) =
+            planned(&engine, model, &t, batch, &mut |_| Ok(vec![])).map_err(text)?;
         // [calls, batch, ..] as the condition wants it: [batch, calls, ..]
         let size: usize = outputs.dims[2..].iter().product();
         let mut turned = Vec::with_capacity(outputs.values.len());
@@ -337,4 +348,84 @@ fn velocity(test: &Test, got: &mut Got) -> Answer {
     }
     got.put("v", Array::new(&x.dims, out));
     Ok(())
+}
+
+/// A whole pipeline: the network of the folder under its scheduler, from given latents and draws.
+fn unconditional(test: &Test, got: &mut Got) -> Answer {
+    let text = |e: diffx::base::Error| e.to_string();
+    let folder = test.checkpoint()?;
+    let mut config = schedulers::open(&folder).map_err(text)?;
+    if let Some(class) = test.params["scheduler"].as_str() {
+        config.insert("_class_name".into(), class.into()); // another class made from this config
+    }
+    let mut asked = Asked::steps(test.number("steps")? as usize);
+    asked.eta = test.params["eta"].as_f64();
+    let run = schedulers::plan(&config, &asked).map_err(text)?;
+    let t = run.translate(&config).map_err(text)?;
+    let engine = crate::network::engine();
+    let unet = folder.join("unet");
+    let open = OpenModel::open(&engine, &unet.to_string_lossy(), "").map_err(text)?;
+    let first = test.input("latents")?;
+    let model = Arc::new(Sized {
+        inner: Arc::clone(open.network("base").ok_or("no network")?),
+        dims: first.dims[1..].iter().map(|d| *d as i64).collect(),
+    });
+    let mut bind = |weights: &[Weight]| {
+        let all: Vec<&Weight> = weights.iter().collect();
+        let tensors = open.bind("base", &all)?;
+        Ok(tensors.into_iter().map(WeightBinding::Tensor).collect())
+    };
+    let (rows, replay) = planned(&engine, model, &t, first.dims[0], &mut bind).map_err(text)?;
+    let mut l = Loop { replay, dims: first.dims.clone() };
+    let request = Request {
+        seed: 0,
+        first_sample: 0,
+        n_samples: first.dims[0],
+        preview_every: 0,
+        conds: Vec::new(),
+    };
+    l.replay.begin(&rows, request, &[], &Budget::unlimited()).map_err(text)?;
+    let mut draws = vec![first.map(|v| v / run.init).f32()];
+    if test.has_input("noise") {
+        let noise = test.input("noise")?;
+        draws.extend((0..noise.dims[0]).map(|k| noise.at(k).f32()));
+    }
+    l.replay.give_noise(Box::new(Given { draws, next: 0 })).map_err(text)?;
+    let (scales, mut latents, mut image) = (run.scales(), Vec::new(), Vec::new());
+    let mut row = 0;
+    loop {
+        match l.replay.advance(&mut || diffx::exec::Interrupt::Continue).map_err(text)? {
+            Advance::Row => {
+                row += 1;
+                image = l.state().iter().map(|w| w * scales[row]).collect();
+                latents.extend(image.iter().copied());
+            }
+            Advance::Done => break,
+            _ => {}
+        }
+    }
+    got.put("latents", Array::new(&[&[row], first.dims.as_slice()].concat(), latents));
+    let shown = image.iter().map(|v| (0.5 * v + 0.5).clamp(0.0, 1.0)).collect();
+    got.put("image", Array::new(&first.dims, shown));
+    Ok(())
+}
+
+/// A network of any size for one.
+struct Sized {
+    inner: Arc<dyn Model>,
+    dims: Vec<i64>,
+}
+
+impl Model for Sized {
+    fn info(&self) -> Done<ModelInfo> {
+        let mut info = self.inner.info()?;
+        if let Some(c) = info.components.first_mut() {
+            c.dims.clone_from(&self.dims);
+        }
+        Ok(info)
+    }
+
+    fn build(&self, b: &mut Build<'_>, io: &mut ModelIo) -> Done<()> {
+        self.inner.build(b, io)
+    }
 }

@@ -44,7 +44,8 @@ impl Chain {
         Ok(Self { betas, bars })
     }
 
-    pub fn len(&self) -> usize {
+    /// Its times are 0 to below this.
+    pub fn steps(&self) -> usize {
         self.bars.len()
     }
 

@@ -33,7 +33,7 @@ fn bar(chain: &Chain, t: f64, end: f32) -> Result<f32> {
     }
     match chain.bar(t as i64) {
         Some(bar) => Ok(bar),
-        None => bail!(Invalid, "scheduler: time {t} of a chain of {}", chain.len()),
+        None => bail!(Invalid, "scheduler: time {t} of a chain of {}", chain.steps()),
     }
 }
 
@@ -42,8 +42,8 @@ fn point(bar: f32) -> Point {
 }
 
 fn fits(steps: usize, chain: &Chain) -> Result<()> {
-    if steps > chain.len() {
-        bail!(Invalid, "scheduler: {steps} steps of a chain of {}", chain.len());
+    if steps > chain.steps() {
+        bail!(Invalid, "scheduler: {steps} steps of a chain of {}", chain.steps());
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ pub(super) fn ddpm(keys: &Keys, asked: &Asked) -> Result<Run> {
     fits(asked.steps, &chain)?;
     let prediction = Prediction::read(keys, ALL)?;
     let variance = keys.word("variance_type")?;
-    let times = timesteps(keys, Spacing::Whole, asked.steps, chain.len(), 0)?;
+    let times = timesteps(keys, Spacing::Whole, asked.steps, chain.steps(), 0)?;
     let mut calls = Vec::new();
     for (i, &t) in times.iter().enumerate() {
         // single precision where differences of near numbers are taken, as in the original
@@ -101,8 +101,8 @@ pub(super) fn ddim(keys: &Keys, asked: &Asked) -> Result<Run> {
     let prediction = Prediction::read(keys, ALL)?;
     let end = if keys.flag("set_alpha_to_one")? { 1.0 } else { bar(&chain, 0.0, 1.0)? };
     let eta = asked.eta.unwrap_or(0.0);
-    let stride = (chain.len() / asked.steps) as f64;
-    let times = timesteps(keys, Spacing::Whole, asked.steps, chain.len(), 0)?;
+    let stride = (chain.steps() / asked.steps) as f64;
+    let times = timesteps(keys, Spacing::Whole, asked.steps, chain.steps(), 0)?;
     let mut calls = Vec::new();
     let mut last = end;
     for &t in &times {
@@ -131,8 +131,8 @@ pub(super) fn ddim(keys: &Keys, asked: &Asked) -> Result<Run> {
 
 /// The few times that a distilled network knows.
 fn distilled(keys: &Keys, asked: &Asked, chain: &Chain) -> Result<Vec<f64>> {
-    let original = keys.whole("original_inference_steps", 1, chain.len())?;
-    let stride = (chain.len() / original) as f64;
+    let original = keys.whole("original_inference_steps", 1, chain.steps())?;
+    let stride = (chain.steps() / original) as f64;
     if asked.steps > original {
         bail!(Invalid, "scheduler: {} steps of {original} original_inference_steps", asked.steps);
     }
@@ -222,7 +222,7 @@ pub(super) fn pndm(keys: &Keys, asked: &Asked) -> Result<Run> {
     let prediction = Prediction::read(keys, &[Prediction::Epsilon, Prediction::V])?;
     let end = if keys.flag("set_alpha_to_one")? { 1.0 } else { bar(&chain, 0.0, 1.0)? };
     let asking = Asking { frame: Frame::Preserving, prediction };
-    let stride = chain.len() / asked.steps.max(1);
+    let stride = chain.steps() / asked.steps.max(1);
     let all = pndm_times(keys, asked.steps, &chain)?;
     let (first, then) = match keys.flag("skip_prk_steps")? {
         true => (Vec::new(), multistep_times(&all)?),
@@ -315,10 +315,10 @@ pub(super) fn pndm(keys: &Keys, asked: &Asked) -> Result<Run> {
 fn pndm_times(keys: &Keys, n: usize, chain: &Chain) -> Result<Vec<f64>> {
     fits(n, chain)?;
     if keys.word("timestep_spacing")? == "linspace" {
-        let all = linspace(0.0, (chain.len() - 1) as f64, n);
+        let all = linspace(0.0, (chain.steps() - 1) as f64, n);
         return Ok(all.iter().map(|t| t.round_ties_even()).collect());
     }
-    let mut times = timesteps(keys, Spacing::Whole, n, chain.len(), 0)?;
+    let mut times = timesteps(keys, Spacing::Whole, n, chain.steps(), 0)?;
     times.reverse();
     Ok(times)
 }

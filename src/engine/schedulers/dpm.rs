@@ -46,7 +46,7 @@ impl Levels {
     ) -> Result<Self> {
         let n = asked.steps;
         let chain = Chain::read(keys, Some(SMALLEST))?;
-        let total = chain.len();
+        let total = chain.steps();
         let table = chain.sigmas();
         let logs = logs(&table);
         let clipped = match keys.maybe("lambda_min_clipped")? {

@@ -37,7 +37,7 @@ impl Ladder {
         let prediction = Prediction::read(keys, known)?;
         let table = chain.sigmas();
         let logs = logs(&table);
-        let mut times = timesteps(keys, Spacing::Between, n, chain.len(), 0)?;
+        let mut times = timesteps(keys, Spacing::Between, n, chain.steps(), 0)?;
         let mut sigmas: Vec<f64> = times.iter().map(|t| interpolate(&table, *t)).collect();
         let low = table.first().copied().unwrap_or(0.0);
         if keys.one_of("interpolation_type", &["linear", "log_linear"])? == 1 {
