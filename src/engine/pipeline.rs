@@ -7,6 +7,7 @@ use super::config::{self, Config};
 use super::manifest::Manifest;
 use super::model::OpenModel;
 use super::pilot::Pilot;
+use super::schedulers::Framed;
 use super::setting::Setting;
 use super::{Engine, lock};
 use crate::base::Result;
@@ -124,7 +125,10 @@ impl Pipeline {
         for (slot, network) in model.networks() {
             networks.push(Network {
                 slot: slot.to_owned(),
-                model: Arc::clone(network),
+                model: match by_scheduler {
+                    true => Arc::new(Framed(Arc::clone(network))),
+                    false => Arc::clone(network),
+                },
                 lora: None,
             });
             let source =

@@ -6,7 +6,7 @@ use crate::case::Test;
 use crate::compare::Got;
 use crate::{Answer, Row};
 use diffx::base::{DType, Desc, Result as Done};
-use diffx::engine::schedulers::{self, run::Asked, run::Run};
+use diffx::engine::schedulers::{self, Framed, run::Asked, run::Run};
 use diffx::engine::{Engine, OpenModel};
 use diffx::exec::WeightBinding;
 use diffx::graph::{AttrKey, Attrs, NodeId, Op, Weight};
@@ -367,7 +367,7 @@ fn unconditional(test: &Test, got: &mut Got) -> Answer {
     let open = OpenModel::open(&engine, &unet.to_string_lossy(), "").map_err(text)?;
     let first = test.input("latents")?;
     let model = Arc::new(Sized {
-        inner: Arc::clone(open.network("base").ok_or("no network")?),
+        inner: Framed(Arc::clone(open.network("base").ok_or("no network")?)),
         dims: first.dims[1..].iter().map(|d| *d as i64).collect(),
     });
     let mut bind = |weights: &[Weight]| {
@@ -412,7 +412,7 @@ fn unconditional(test: &Test, got: &mut Got) -> Answer {
 
 /// A network of any size for one.
 struct Sized {
-    inner: Arc<dyn Model>,
+    inner: Framed,
     dims: Vec<i64>,
 }
 

@@ -9,6 +9,7 @@ pub mod betas;
 mod chain;
 mod dpm;
 mod flow;
+mod framed;
 mod keys;
 pub mod linear;
 pub mod run;
@@ -27,6 +28,8 @@ use run::{Asked, Clip, Frame, Prediction, Run};
 use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::Path;
+
+pub use framed::Framed;
 
 type Build = fn(&Keys, &Asked) -> Result<Run>;
 
