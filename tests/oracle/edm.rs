@@ -5,8 +5,13 @@ use crate::case::Test;
 use crate::compare::Got;
 use crate::network::{Network, parameters};
 use crate::{Answer, Row};
-use diffx::base::DType;
-use diffx::engine::{Evaluation, Pipeline};
+use diffx::base::{DType, Error, Result as Done};
+use diffx::engine::{Evaluation, Pipeline, Setting};
+use diffx::exec::{Interrupt, SessionBuilder};
+use diffx::mem::Budget;
+use diffx::sample::{Advance, Noise, Program, Replay, Request, Rows};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
 const CASES: &[&str] = &["edm"];
 
@@ -14,6 +19,7 @@ pub(crate) const KINDS: &[Row] = &[
     Row { kind: "forward.raw_unet", cases: CASES, run: raw },
     Row { kind: "forward.precond", cases: CASES, run: precond },
     Row { kind: "grad.edm_loss", cases: CASES, run: loss },
+    Row { kind: "sampler.edm_heun", cases: CASES, run: sampled },
 ];
 
 /// Deviation of the data in the loss of the manifest.
@@ -94,5 +100,75 @@ fn loss(test: &Test, got: &mut Got) -> Answer {
     for (name, grad) in names.iter().zip(grads) {
         got.put_grad(name, grad);
     }
+    Ok(())
+}
+
+/// Draws of a file, in the order in which they are asked for.
+struct Given(std::vec::IntoIter<Vec<f32>>);
+
+impl Noise for Given {
+    fn fill(&mut self, out: &mut [f32]) -> Done<()> {
+        out.copy_from_slice(&self.0.next().expect("as many draws as the file has"));
+        Ok(())
+    }
+}
+
+/// Our samplers on our grid, with the file's noise: `heun` without churn, `churn` with it.
+fn sampled(test: &Test, got: &mut Got) -> Answer {
+    let text = |e: Error| e.to_string();
+    let network = Network::open(&test.checkpoint()?)?;
+    let params = &test.params["sampler"];
+    let number = |key: &str, default: f64| params[key].as_f64().unwrap_or(default);
+    let (churn, steps) = (number("S_churn", 0.0), number("num_steps", 18.0) as u32);
+    let (s_min, s_max) = (number("S_min", 0.0), number("S_max", f64::MAX));
+    let mut config = json!({"churn": churn, "s_min": s_min, "s_noise": number("S_noise", 1.0)});
+    if s_max < f64::MAX {
+        config["s_max"] = s_max.into();
+    }
+    let setting = |id: &str, config: Value| Setting {
+        id: id.to_owned(),
+        config: config.as_object().cloned().unwrap_or_else(Map::new),
+    };
+    let engine = crate::network::engine();
+    let sampler = match churn > 0.0 {
+        true => engine.sampler(&setting("churn", config)).map_err(text)?,
+        false => engine.sampler(&setting("heun", json!({}))).map_err(text)?,
+    };
+    let grid = engine.grid(&setting("edm", json!({"rho": number("rho", 7.0)}))).map_err(text)?;
+    let ends = (number("sigma_min", 0.002), number("sigma_max", 80.0));
+    let knots = grid.knots(steps, ends.0, ends.1).map_err(text)?;
+    got.put("t_steps", Array::new(&[knots.len()], knots.clone()));
+
+    let (latents, noise) = (test.input("latents")?, test.input("noise")?);
+    // the file has a draw for every step, also for those that put nothing back
+    let puts = |k: &usize| churn > 0.0 && knots[*k] >= s_min && knots[*k] <= s_max;
+    let mut draws = vec![latents.f32()];
+    draws.extend((0..steps as usize).filter(puts).map(|k| noise.at(k).f32()));
+
+    let pipeline = Pipeline::new(&network.model, "{}").map_err(text)?;
+    let parts = &pipeline.parts;
+    let mut rows = Rows::new(&*sampler, parts, &[knots.clone()]).map_err(text)?;
+    rows.given_noise = true;
+    let rows = Arc::new(rows);
+    let (batch, budget) = (latents.dims[0], Budget::unlimited());
+    let mut session = SessionBuilder::new(Arc::clone(engine.backend()));
+    let program =
+        Program::new(parts, &*sampler, &rows, batch, false, &mut session, &mut |weights| {
+            let wanted: Vec<_> = weights.iter().collect();
+            let tensors = network.model.bind("base", &wanted)?;
+            Ok(tensors.into_iter().map(diffx::exec::WeightBinding::Tensor).collect())
+        })
+        .map_err(text)?;
+    let mut replay = Replay::new(program, session.allocate(&budget).map_err(text)?);
+    let conds = labels(test, &network)?;
+    let conds = conds.iter().map(|(name, a)| (name.clone(), a.tensor(DType::F32))).collect();
+    let request = Request { seed: 0, first_sample: 0, n_samples: batch, preview_every: 0, conds };
+    replay.begin(&rows, request, &[], &budget).map_err(text)?;
+    replay.give_noise(Box::new(Given(draws.into_iter()))).map_err(text)?;
+    while replay.advance(&mut || Interrupt::Continue).map_err(text)? != Advance::Done {}
+    let mut bytes = vec![0; 4 * latents.values.len()];
+    replay.read_state(0, &mut bytes).map_err(text)?;
+    let floats = bytes.chunks_exact(4).map(|b| f32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+    got.put("x", Array::new(&latents.dims, floats.map(f64::from).collect()));
     Ok(())
 }

@@ -8,10 +8,13 @@ use crate::{Answer, Row};
 
 pub(crate) const KINDS: &[Row] = &[
     Row { kind: "forward.vae_decode", cases: &["sd15"], run: decode },
+    Row { kind: "forward.vae_decode", cases: &["sd35"], run: decode_latents },
     Row { kind: "forward.vae_encode", cases: &["sd15"], run: encode },
     Row { kind: "grad.vae_decoder", cases: &["sd15"], run: loss },
 ];
 
+/// Of a denoiser's latents to a picture.
+const DECODE_LATENTS: u32 = 0;
 /// Forms of the network in its own units.
 const DECODE: u32 = 2;
 const ENCODE: u32 = 3;
@@ -21,6 +24,16 @@ const DECODER: u32 = 4;
 fn decode(test: &Test, got: &mut Got) -> Answer {
     let network = Network::open(&test.checkpoint()?)?;
     got.put("sample", network.forward(DECODE, &[("x", &test.input("z")?)])?);
+    Ok(())
+}
+
+/// A denoiser's latents, whose units the config says.
+fn decode_latents(test: &Test, got: &mut Got) -> Answer {
+    let network = Network::open(&test.checkpoint()?)?;
+    let latents = test.input("latents")?;
+    got.put("sample", network.forward(DECODE_LATENTS, &[("x", &latents)])?);
+    let (scale, shift) = (test.number("scaling_factor")?, test.number("shift_factor")?);
+    got.put("z_unscaled", latents.map(|z| z / scale + shift));
     Ok(())
 }
 
