@@ -147,7 +147,7 @@ fn sampled(test: &Test, got: &mut Got) -> Answer {
 
     let pipeline = Pipeline::new(&network.model, "{}").map_err(text)?;
     let parts = &pipeline.parts;
-    let mut rows = Rows::new(&*sampler, parts, &[knots.clone()]).map_err(text)?;
+    let mut rows = Rows::new(&*sampler, parts, std::slice::from_ref(&knots)).map_err(text)?;
     rows.given_noise = true;
     let rows = Arc::new(rows);
     let (batch, budget) = (latents.dims[0], Budget::unlimited());
