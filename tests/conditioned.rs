@@ -77,6 +77,7 @@ fn a_rare_event_by_telescoped_levels() {
     for (i, level) in levels.iter().enumerate() {
         let event = format!("x >= {level}");
         let positive = data.iter().filter(|x| **x >= *level).count() as f64 / data.len() as f64;
+        product *= positive;
         let path = learn(
             &engine,
             &format!("telescope-{i}"),
