@@ -88,6 +88,14 @@ impl Config {
         Ok(out)
     }
 
+    /// The scheduler of the model, where nothing here says what it would.
+    pub fn or_scheduler(&mut self, own: Option<&serde_json::Value>) {
+        let free = self.process.is_empty() && self.grid.is_empty() && self.sampler.is_none();
+        if free && self.sigma_min.is_empty() && self.sigma_max.is_empty() {
+            self.scheduler = self.scheduler.take().or_else(|| own.cloned());
+        }
+    }
+
     /// Takes process, grid and sampler from the scheduler, if there is one, for the steps of this config. Says whether.
     pub fn follow(&mut self) -> Result<bool> {
         let Some(scheduler) = self.scheduler.take() else { return Ok(false) };

@@ -35,6 +35,8 @@ pub struct Family {
     pub stored: &'static [(&'static str, &'static str, &'static str)],
     /// Classes that bring the process `edm`, and its `precond`.
     pub precond: &'static [(&'static str, &'static str)],
+    /// The scheduler its networks are published with, where no folder brings one: a config of diffusers.
+    pub scheduler: Option<&'static str>,
     /// Sizes of a sample that the plugin leaves free, by the config.
     pub sample: &'static [Size],
 }
@@ -59,23 +61,24 @@ const PLAIN: Family = Family {
     inside: &[],
     stored: &[],
     precond: &[],
+    scheduler: None,
     sample: &[],
 };
 
 /// All of them. The first row that fits is taken.
 pub const FAMILIES: &[Family] = &[
-    Family { plugin: "dit", classes: &["DiTTransformer2DModel"], implied: NOISE, ..PLAIN },
+    Family { plugin: "dit", classes: &["DiTTransformer2DModel"], scheduler: Some(LINEAR), ..PLAIN },
     Family {
         plugin: "dit",
         classes: &["Transformer2DModel"], // its name until diffusers 0.28
         only: Some(("norm_type", "ada_norm_zero")),
-        implied: NOISE,
+        scheduler: Some(LINEAR),
         ..PLAIN
     },
     Family {
         plugin: "dit_original",
         classes: &["DiT"],
-        implied: NOISE,
+        scheduler: Some(LINEAR),
         stored: POSITIONS,
         ..PLAIN
     },
@@ -83,7 +86,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         plugin: "unet2d",
         classes: &["UNet2DModel"],
-        implied: NOISE,
+        scheduler: Some(LINEAR),
         sample: &[Key("in_channels", 3), Key("sample_size", 64), Key("sample_size", 64)],
         ..PLAIN
     },
@@ -111,11 +114,11 @@ pub const FAMILIES: &[Family] = &[
         ],
         ..PLAIN
     },
-    Family { plugin: "csdi", classes: &["diff_CSDI"], implied: NOISE, ..PLAIN },
+    Family { plugin: "csdi", classes: &["diff_CSDI"], scheduler: Some(QUADRATIC), ..PLAIN },
     Family {
         plugin: "tabddpm",
         classes: &["MLPDiffusion"],
-        implied: NOISE,
+        scheduler: Some(COSINE),
         inside: &[("rtdl_params", "d_layers")],
         ..PLAIN
     },
@@ -142,6 +145,12 @@ pub const FAMILIES: &[Family] = &[
 
 /// What the process `edm` takes of such a config.
 const EDM_KEYS: &[&str] = &["sigma_data", "beta_d", "beta_min", "epsilon_t", "M", "C_1", "C_2"];
+/// Chains: of DDPM, of CSDI, of tab-ddpm.
+const LINEAR: &str = r#"{"_class_name":"DDIMScheduler","clip_sample":false}"#;
+const QUADRATIC: &str = r#"{"_class_name":"DDPMScheduler","clip_sample":false,"beta_schedule":"scaled_linear",
+    "beta_end":0.5,"num_train_timesteps":50}"#;
+const COSINE: &str =
+    r#"{"_class_name":"DDPMScheduler","clip_sample":false,"beta_schedule":"squaredcos_cap_v2"}"#;
 const NOISE: &[(&str, &str, &str)] = &[("", "predicts", "noise")];
 const POSITIONS: &[(&str, &str, &str)] = &[("pos_embed", "pos_embed", "stored")];
 /// The preconditioning of a class, as the process `edm` calls it.
@@ -239,6 +248,7 @@ impl Family {
             sigma_min: None,
             sigma_max: None,
         });
+        let scheduler = self.scheduler.and_then(|text| serde_json::from_str::<Value>(text).ok());
         Ok(Manifest {
             components: components.collect(),
             model,
@@ -249,7 +259,7 @@ impl Family {
             steps: None,
             pilot: None,
             data: Map::new(),
-            provenance: Map::new(),
+            provenance: scheduler.map(|s| ("scheduler".to_owned(), s)).into_iter().collect(),
         })
     }
 
@@ -274,6 +284,7 @@ impl Family {
         Setting::of(match predicts {
             Predicts::Noise | Predicts::V => "vp",
             Predicts::Velocity => "flow",
+            _ if self.scheduler.is_some() => "vp",
             _ => "ve",
         })
     }

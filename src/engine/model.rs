@@ -156,6 +156,12 @@ impl OpenModel {
         bind::check(&self.file, &wanted)
     }
 
+    /// The scheduler of another library that a pipeline follows unless it is told otherwise.
+    pub(super) fn scheduler(&self) -> Option<&serde_json::Value> {
+        let told = self.manifest.provenance.get("scheduler")?;
+        told.get("_class_name").map(|_| told)
+    }
+
     /// The tensors of the file.
     pub fn source(&self) -> &Source {
         &self.file

@@ -82,6 +82,7 @@ impl Pipeline {
     pub fn new(model: &Arc<OpenModel>, config: &str) -> Result<Arc<Self>> {
         let engine = &model.engine;
         let mut config = Config::parse(config)?;
+        config.or_scheduler(model.scheduler());
         let by_scheduler = config.follow()?;
         let float = config.dtype;
         let components = model.components(float);
