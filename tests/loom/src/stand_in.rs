@@ -124,6 +124,10 @@ pub mod sample {
             Ok(())
         }
 
+        pub fn give_noise(&mut self, _: ()) -> Result<()> {
+            Ok(())
+        }
+
         pub fn advance(&mut self, interrupt: &mut dyn FnMut() -> Interrupt) -> Result<Advance> {
             match interrupt() {
                 Interrupt::Cancel => bail!(Cancelled, "the run was cancelled"),

@@ -71,6 +71,10 @@ pub mod pipeline {
             Some(replay)
         }
 
+        pub fn noise(&self, _: u64, _: u64) -> Result<Option<()>> {
+            Ok(None)
+        }
+
         pub fn nulls(&self) -> Vec<(String, f64)> {
             Vec::new()
         }
