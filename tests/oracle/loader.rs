@@ -8,7 +8,7 @@ use crate::{Answer, Row};
 use diffx::mem::Budget;
 use diffx::weights::Source;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 pub(crate) const KINDS: &[Row] = &[
     Row { kind: "loader", cases: &[], run: loader },
@@ -94,7 +94,7 @@ fn refusal(path: &Path, name: &str) -> Answer<String> {
     }
 }
 
-fn open(path: &PathBuf) -> Answer<Source> {
+fn open(path: &Path) -> Answer<Source> {
     Source::open(path).map_err(|e| e.to_string())
 }
 
