@@ -200,12 +200,36 @@ fn a_file_of_dit_is_known_by_its_tensors() {
     let want = json!({"_class_name": "SiT", "input_size": 16, "patch_size": 2, "in_channels": 4, "hidden_size": 384,
         "depth": 2, "num_heads": 6, "mlp_ratio": 4.0, "num_classes": 10, "learn_sigma": true});
     assert_eq!(serde_json::Value::Object(found("SiT-S-2.safetensors").unwrap()), want);
+    folder.weights("ema.safetensors", &list);
+    let message = found("ema.safetensors").unwrap_err().message;
+    assert!(message.contains("do not say whether it is a DiT"), "{message}");
     list[0] = zeros("x_embedder.proj.weight", &[100, 4, 2, 2]);
     folder.weights("other.safetensors", &list);
     let message = found("other.safetensors").unwrap_err().message;
     assert!(message.contains("how many heads of attention 100 features make"), "{message}");
     folder.weights("table.safetensors", &tensors());
     assert!(refusal(&folder.0.join("table.safetensors")).contains("no family that is known"));
+}
+
+/// What a network was trained with is asked of its config before the family's own stands in.
+#[test]
+fn a_network_alone_follows_the_chain_its_config_tells() {
+    let folder = Folder::new("chains");
+    folder.weights("w.safetensors", &tensors());
+    let source = Source::open(&folder.0.join("w.safetensors")).unwrap();
+    let engine = engine();
+    let chain = |config: serde_json::Value, over: serde_json::Value| {
+        let (config, over) = (config.as_object().unwrap(), over.as_object().unwrap());
+        let family = families::of(config).unwrap();
+        family.manifest(&engine, config, &source, over).unwrap().provenance["scheduler"].clone()
+    };
+    let csdi = json!({"_class_name": "diff_CSDI", "num_steps": 100, "beta_end": 0.4});
+    let told = chain(csdi, json!({"target_dim": 2, "length": 8}));
+    assert_eq!((&told["num_train_timesteps"], &told["beta_end"]), (&json!(100), &json!(0.4)));
+    let plain = chain(json!({"_class_name": "UNet2DModel"}), json!({}));
+    assert_eq!(plain["_class_name"], "DDIMScheduler");
+    let levels = json!({"_class_name": "UNet2DModel", "time_embedding_type": "fourier"});
+    assert_eq!(chain(levels, json!({}))["_class_name"], "ScoreSdeVeScheduler");
 }
 
 #[test]

@@ -27,8 +27,6 @@ pub struct Family {
     pub classes: &'static [&'static str],
     /// The class says nothing alone: this key of the config must be this too.
     pub only: Option<(&'static str, &'static str)>,
-    /// Keys of the plugin that a class implies, or all of the row do (an empty class).
-    pub implied: &'static [(&'static str, &'static str, &'static str)],
     /// Keys of the plugin that stand inside another key of the config.
     pub inside: &'static [(&'static str, &'static str)],
     /// Keys of the plugin that a tensor in the file says.
@@ -37,6 +35,8 @@ pub struct Family {
     pub precond: &'static [(&'static str, &'static str)],
     /// The scheduler its networks are published with, where no folder brings one: a config of diffusers.
     pub scheduler: Option<&'static str>,
+    /// Keys of the config that are keys of that scheduler.
+    pub chain: &'static [(&'static str, &'static str)],
     /// Sizes of a sample that the plugin leaves free, by the config.
     pub sample: &'static [Size],
 }
@@ -57,11 +57,11 @@ const PLAIN: Family = Family {
     plugin: "",
     classes: &[],
     only: None,
-    implied: &[],
     inside: &[],
     stored: &[],
     precond: &[],
     scheduler: None,
+    chain: &[],
     sample: &[],
 };
 
@@ -86,8 +86,16 @@ pub const FAMILIES: &[Family] = &[
     Family {
         plugin: "unet2d",
         classes: &["UNet2DModel"],
+        only: Some(("time_embedding_type", "fourier")), // it takes the noise level
+        scheduler: Some(EXPLODING),
+        sample: UNET_SAMPLE,
+        ..PLAIN
+    },
+    Family {
+        plugin: "unet2d",
+        classes: &["UNet2DModel"],
         scheduler: Some(LINEAR),
-        sample: &[Key("in_channels", 3), Key("sample_size", 64), Key("sample_size", 64)],
+        sample: UNET_SAMPLE,
         ..PLAIN
     },
     Family {
@@ -114,11 +122,22 @@ pub const FAMILIES: &[Family] = &[
         ],
         ..PLAIN
     },
-    Family { plugin: "csdi", classes: &["diff_CSDI"], scheduler: Some(QUADRATIC), ..PLAIN },
+    Family {
+        plugin: "csdi",
+        classes: &["diff_CSDI"],
+        scheduler: Some(QUADRATIC),
+        chain: &[
+            ("num_steps", "num_train_timesteps"),
+            ("beta_start", "beta_start"),
+            ("beta_end", "beta_end"),
+        ],
+        ..PLAIN
+    },
     Family {
         plugin: "tabddpm",
         classes: &["MLPDiffusion"],
         scheduler: Some(COSINE),
+        chain: &[("num_timesteps", "num_train_timesteps")],
         inside: &[("rtdl_params", "d_layers")],
         ..PLAIN
     },
@@ -131,7 +150,7 @@ pub const FAMILIES: &[Family] = &[
     Family {
         plugin: "score_transformer",
         classes: &["ScoreTransformer"],
-        implied: NOISE,
+        scheduler: Some(LINEAR),
         sample: &[Key("max_len", 512), Key("d_in", 1)],
         ..PLAIN
     },
@@ -145,13 +164,15 @@ pub const FAMILIES: &[Family] = &[
 
 /// What the process `edm` takes of such a config.
 const EDM_KEYS: &[&str] = &["sigma_data", "beta_d", "beta_min", "epsilon_t", "M", "C_1", "C_2"];
-/// Chains: of DDPM, of CSDI, of tab-ddpm.
+const UNET_SAMPLE: &[Size] =
+    &[Key("in_channels", 3), Key("sample_size", 64), Key("sample_size", 64)];
+/// Chains: of the score SDE, of DDPM, of CSDI, of tab-ddpm.
+const EXPLODING: &str = r#"{"_class_name":"ScoreSdeVeScheduler"}"#;
 const LINEAR: &str = r#"{"_class_name":"DDIMScheduler","clip_sample":false}"#;
 const QUADRATIC: &str = r#"{"_class_name":"DDPMScheduler","clip_sample":false,"beta_schedule":"scaled_linear",
     "beta_end":0.5,"num_train_timesteps":50}"#;
 const COSINE: &str =
     r#"{"_class_name":"DDPMScheduler","clip_sample":false,"beta_schedule":"squaredcos_cap_v2"}"#;
-const NOISE: &[(&str, &str, &str)] = &[("", "predicts", "noise")];
 const POSITIONS: &[(&str, &str, &str)] = &[("pos_embed", "pos_embed", "stored")];
 /// The preconditioning of a class, as the process `edm` calls it.
 const PRECONDITIONING: &[(&str, &str)] =
@@ -203,11 +224,6 @@ impl Family {
         let known = engine.config_keys(Kind::Model, &setting.id)?;
         let takes = |key: &str| known.as_ref().is_none_or(|k| k.iter().any(|n| n == key));
         let class = config.get("_class_name").and_then(Value::as_str).unwrap_or_default();
-        for (of, key, value) in self.implied {
-            if of.is_empty() || *of == class {
-                setting.config.insert((*key).to_owned(), json!(value));
-            }
-        }
         for (tensor, key, value) in self.stored {
             if source.entry(tensor).is_some() {
                 setting.config.insert((*key).to_owned(), json!(value));
@@ -248,7 +264,13 @@ impl Family {
             sigma_min: None,
             sigma_max: None,
         });
-        let scheduler = self.scheduler.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let mut scheduler =
+            self.scheduler.and_then(|text| serde_json::from_str::<Value>(text).ok());
+        for (key, of_chain) in self.chain {
+            if let (Some(chain), Some(value)) = (&mut scheduler, config.get(*key)) {
+                chain[*of_chain] = value.clone();
+            }
+        }
         Ok(Manifest {
             components: components.collect(),
             model,
@@ -299,8 +321,9 @@ impl Family {
 /// Heads of the published sizes, by width: the weights do not say.
 const HEADS: &[(usize, u64)] = &[(384, 6), (768, 12), (1024, 16), (1152, 16)];
 
-/// The config of a file that has none beside it, from its tensors: DiT and SiT as their authors publish them, which are
-/// told apart by the name of the file alone. None where it is something else.
+/// The config of a file that has none beside it, from its tensors: DiT and SiT as their authors publish them. They differ
+/// in what they predict and in no tensor, so the name of the file must begin with one of the two. None where it is
+/// something else.
 pub fn detect(source: &Source) -> Result<Option<Config>> {
     let dims = |name: &str| source.entry(name).map(|e| e.dims.as_slice());
     let (Some(&[width, channels, patch, _]), Some(&[rows, _]), Some(&[outputs, _])) = (
@@ -327,9 +350,18 @@ pub fn detect(source: &Source) -> Result<Option<Config>> {
         _ => 32,
     };
     let name = std::path::Path::new(source.label()).file_name().unwrap_or_default();
-    let is_sit = name.to_string_lossy().to_lowercase().starts_with("sit");
+    let name = name.to_string_lossy().to_lowercase();
+    let Some(class) = ["DiT", "SiT"].into_iter().find(|c| name.starts_with(&c.to_lowercase()))
+    else {
+        bail!(
+            Unsupported,
+            "{}: its tensors do not say whether it is a DiT (predicts noise) or a SiT (predicts velocity); begin its \
+             name with the one it is, or put a config.json with _class_name DiT or SiT beside it",
+            source.label()
+        );
+    };
     let config = json!({
-        "_class_name": if is_sit { "SiT" } else { "DiT" },
+        "_class_name": class,
         "input_size": side,
         "patch_size": patch,
         "in_channels": channels,
