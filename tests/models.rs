@@ -4,7 +4,7 @@
 use diffx::base::{DType, Desc, Result};
 use diffx::engine::{Engine, Evaluation, OpenModel, Options, families, inspect};
 use diffx::mem::{Budget, Tensor};
-use diffx::weights::{Out, SafeTensors, Source, convert, write};
+use diffx::weights::{Out, Source, convert, write};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -206,28 +206,6 @@ fn a_file_of_dit_is_known_by_its_tensors() {
     assert!(message.contains("how many heads of attention 100 features make"), "{message}");
     folder.weights("table.safetensors", &tensors());
     assert!(refusal(&folder.0.join("table.safetensors")).contains("no family that is known"));
-}
-
-#[test]
-fn rows_are_gathered_without_being_copied() {
-    let folder = Folder::new("gathered");
-    folder.weights(
-        "a.safetensors",
-        &[
-            ("q".to_owned(), tensor(&[2, 2], &[1.0, 2.0, 3.0, 4.0])),
-            ("kv".to_owned(), tensor(&[3, 2], &[5.0, 6.0, 7.0, 8.0, 9.0, 10.0])),
-        ],
-    );
-    let source =
-        || Source::of(SafeTensors::open(&folder.0.join("a.safetensors")).unwrap()).unwrap();
-    let parts = [("kv", 1, 2), ("q", 0, 1)];
-    let made = source().gathered("all", &parts).unwrap();
-    let all = made.tensor("all", &Budget::unlimited()).unwrap();
-    assert_eq!(all.dims(), [3, 2]);
-    assert_eq!(all.elements::<f32>().unwrap(), [7.0, 8.0, 9.0, 10.0, 1.0, 2.0]);
-    assert_eq!(made.entry("all").unwrap().bytes, 24);
-    assert!(source().gathered("all", &[("q", 1, 2)]).is_err(), "more rows than there are");
-    assert!(source().gathered("all", &[("none", 0, 1)]).is_err());
 }
 
 #[test]
