@@ -154,6 +154,14 @@ fn what_is_wrong_is_said() {
     assert!(message.contains("config.json: no network here reads class MotionModel"), "{message}");
     folder.text("none/config.json", CONFIG);
     assert!(refusal(&at("none")).contains("holds no weights"), "{}", refusal(&at("none")));
+    // the only file of its kind is opened, but never in the place of a variant
+    folder.text("own/config.json", CONFIG).weights("own/foo.safetensors", &tensors());
+    folder.text("own.gguf/config.json", CONFIG).text("own.gguf/foo.gguf", "GGUF");
+    open(&at("own"), "").unwrap();
+    for name in ["own", "own.gguf"] {
+        let message = open(&at(name), r#"{"variant":"fp16"}"#).map(|_| ()).unwrap_err().message;
+        assert!(message.contains("holds no weights of the variant fp16, want"), "{message}");
+    }
     folder.text("pickled/config.json", CONFIG).text("pickled/model.bin", "PK\u{3}\u{4} and so on");
     assert!(refusal(&at("pickled")).contains("convert-pickle.py"), "{}", refusal(&at("pickled")));
     let index = r#"{"weight_map":{"proj.weight":"../whole/model.safetensors"}}"#;
