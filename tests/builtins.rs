@@ -86,6 +86,28 @@ fn every_factory_is_made_without_a_config() {
     assert!(e.to_string().contains("delta is -1, want a number from 0 up"), "{e}");
 }
 
+/// A config of a hundred bytes would ask for gigabytes on the host, outside every budget.
+#[test]
+fn tables_too_large_to_compute_are_refused() {
+    let r = registry();
+    let wide = json!({"input_size": 8192, "patch_size": 1, "hidden_size": 1 << 20});
+    let configs = [
+        ("csdi", json!({"num_steps": 1_000_000, "diffusion_embedding_dim": 65536}), 65_536_000_000),
+        ("dit", json!({"sample_size": 8192, "patch_size": 1}), 77_309_411_328_u64),
+        ("dit_original", wide.clone(), 1 << 46),
+        ("sit", wide.clone(), 1 << 46),
+    ];
+    for (id, config, numbers) in configs {
+        let e = r.model(id, &config).err().unwrap().to_string();
+        let want = format!("a table of {numbers} numbers to compute, want at most 67108864");
+        assert!(e.contains(&want), "{id}: {e}");
+    }
+    // read from the weights, nothing is computed
+    let mut stored = wide;
+    stored["pos_embed"] = "stored".into();
+    assert!(r.model("dit_original", &stored).is_ok());
+}
+
 // ---- formulas
 
 /// Values of a process function at one element. `draws` are the values of normal and gamma nodes.

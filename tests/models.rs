@@ -4,7 +4,7 @@
 use diffx::base::{DType, Desc, Result};
 use diffx::engine::{Engine, Evaluation, OpenModel, Options, families, inspect};
 use diffx::mem::{Budget, Tensor};
-use diffx::weights::{Out, SafeTensors, Source, convert, write};
+use diffx::weights::{Out, Source, convert, write};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -154,6 +154,14 @@ fn what_is_wrong_is_said() {
     assert!(message.contains("config.json: no network here reads class MotionModel"), "{message}");
     folder.text("none/config.json", CONFIG);
     assert!(refusal(&at("none")).contains("holds no weights"), "{}", refusal(&at("none")));
+    // the only file of its kind is opened, but never in the place of a variant
+    folder.text("own/config.json", CONFIG).weights("own/foo.safetensors", &tensors());
+    folder.text("own.gguf/config.json", CONFIG).text("own.gguf/foo.gguf", "GGUF");
+    open(&at("own"), "").unwrap();
+    for name in ["own", "own.gguf"] {
+        let message = open(&at(name), r#"{"variant":"fp16"}"#).map(|_| ()).unwrap_err().message;
+        assert!(message.contains("holds no weights of the variant fp16, want"), "{message}");
+    }
     folder.text("pickled/config.json", CONFIG).text("pickled/model.bin", "PK\u{3}\u{4} and so on");
     assert!(refusal(&at("pickled")).contains("convert-pickle.py"), "{}", refusal(&at("pickled")));
     let index = r#"{"weight_map":{"proj.weight":"../whole/model.safetensors"}}"#;
@@ -230,28 +238,6 @@ fn a_network_alone_follows_the_chain_its_config_tells() {
     assert_eq!(plain["_class_name"], "DDIMScheduler");
     let levels = json!({"_class_name": "UNet2DModel", "time_embedding_type": "fourier"});
     assert_eq!(chain(levels, json!({}))["_class_name"], "ScoreSdeVeScheduler");
-}
-
-#[test]
-fn rows_are_gathered_without_being_copied() {
-    let folder = Folder::new("gathered");
-    folder.weights(
-        "a.safetensors",
-        &[
-            ("q".to_owned(), tensor(&[2, 2], &[1.0, 2.0, 3.0, 4.0])),
-            ("kv".to_owned(), tensor(&[3, 2], &[5.0, 6.0, 7.0, 8.0, 9.0, 10.0])),
-        ],
-    );
-    let source =
-        || Source::of(SafeTensors::open(&folder.0.join("a.safetensors")).unwrap()).unwrap();
-    let parts = [("kv", 1, 2), ("q", 0, 1)];
-    let made = source().gathered("all", &parts).unwrap();
-    let all = made.tensor("all", &Budget::unlimited()).unwrap();
-    assert_eq!(all.dims(), [3, 2]);
-    assert_eq!(all.elements::<f32>().unwrap(), [7.0, 8.0, 9.0, 10.0, 1.0, 2.0]);
-    assert_eq!(made.entry("all").unwrap().bytes, 24);
-    assert!(source().gathered("all", &[("q", 1, 2)]).is_err(), "more rows than there are");
-    assert!(source().gathered("all", &[("none", 0, 1)]).is_err());
 }
 
 #[test]

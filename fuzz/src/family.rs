@@ -74,6 +74,10 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"architectures":["LLaDAModelLM"],"d_model":32,"n_heads":4,"n_layers":3,"vocab_size":422}"#,
         r#"{"_class_name":"MLPDiffusion","d_in":11,"rtdl_params":{"d_layers":[32,48]}}"#,
         r#"{"_class_name":"diff_CSDI","channels":16,"nheads":4,"layers":2}"#,
+        // tables too large to compute
+        r#"{"_class_name":"diff_CSDI","num_steps":1000000,"diffusion_embedding_dim":65536}"#,
+        r#"{"_class_name":"DiTTransformer2DModel","sample_size":8192,"patch_size":1}"#,
+        r#"{"_class_name":"SiT","input_size":8192,"patch_size":1,"hidden_size":1048576}"#,
     ]
     .iter()
     .map(|t| t.as_bytes().to_vec())

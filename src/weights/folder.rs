@@ -48,6 +48,14 @@ pub(super) fn open(folder: &Path, asked: Option<&str>) -> Result<Source> {
             );
         }
     }
+    if let Some(asked) = asked {
+        bail!(
+            NotFound,
+            "{}: holds no weights of the variant {asked}, want {}{variant}{ENDING}",
+            folder.display(),
+            STEMS.join(" or ")
+        );
+    }
     // a file of its own name, if it is the only one of its kind; a pickle is refused there, with what to do
     for ends in [&[ENDING][..], &[".gguf"], PICKLES] {
         let mut of = names.iter().filter(|n| ends.iter().any(|e| n.ends_with(e)));
@@ -57,12 +65,7 @@ pub(super) fn open(folder: &Path, asked: Option<&str>) -> Result<Source> {
             _ => {}
         }
     }
-    bail!(
-        NotFound,
-        "{}: holds no weights, want {}{variant}{ENDING}",
-        folder.display(),
-        STEMS.join(" or ")
-    )
+    bail!(NotFound, "{}: holds no weights, want {}{ENDING}", folder.display(), STEMS.join(" or "))
 }
 
 /// Names of the files of a folder, in order.

@@ -6,6 +6,7 @@ use super::header::{MAX_ENTRIES, MAX_HEADER, MAX_NAME, Text};
 use crate::base::{Error, Result};
 use crate::{bail, fail};
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use std::collections::HashMap;
 use std::fmt;
 
 /// Longest index we read.
@@ -109,19 +110,20 @@ impl<'de> Visitor<'de> for Places<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Index, A::Error> {
         let mut out = Index::default();
+        let mut places: HashMap<String, u32> = HashMap::new();
         while let Some(name) = map.next_key_seed(Text { most: MAX_NAME })? {
             let file = map.next_value_seed(Text { most: MAX_NAME })?;
-            // shards follow one another: the last is the likeliest
-            let known = out.files.iter().rposition(|f| *f == file);
-            let at = known.unwrap_or(out.files.len());
+            let known = places.get(&file).copied();
+            let at = known.unwrap_or(out.files.len() as u32); // at most MAX_SHARDS
             if known.is_none() {
                 if let Err(e) = check_plain(&file) {
                     return Err(stop(self.fault, e.within(format!("weight_map: {name}"))));
                 }
-                if at >= MAX_SHARDS {
+                if at as usize >= MAX_SHARDS {
                     let most = fail!(Format, "weight_map names more than {MAX_SHARDS} files");
                     return Err(stop(self.fault, most));
                 }
+                places.insert(file.clone(), at);
                 out.files.push(file);
             }
             if out.tensors.len() >= MAX_ENTRIES {
@@ -131,7 +133,7 @@ impl<'de> Visitor<'de> for Places<'_> {
             if out.tensors.try_reserve(1).is_err() {
                 return Err(stop(self.fault, fail!(NoMemory, "no memory for a list of tensors")));
             }
-            out.tensors.push((name, at as u32)); // below MAX_SHARDS
+            out.tensors.push((name, at));
         }
         Ok(out)
     }
@@ -154,6 +156,23 @@ mod tests {
         assert_eq!(index.files, ["m-2.safetensors", "m-1.safetensors"]);
         let named: Vec<_> = index.tensors.iter().map(|(n, f)| (n.as_str(), *f)).collect();
         assert_eq!(named, [("a", 1), ("b", 0), ("c", 0)]);
+    }
+
+    #[test]
+    fn every_tensor_keeps_its_file_among_as_many_as_there_may_be() {
+        let text = |files: usize| {
+            let place = |k: usize| format!("\"{k:05}\":\"m-{}\"", k % files);
+            let places: Vec<String> = (0..3 * files).map(place).collect();
+            format!("{{\"weight_map\":{{{}}}}}", places.join(","))
+        };
+        let index = Index::parse(&text(MAX_SHARDS)).unwrap();
+        assert_eq!(index.files.len(), MAX_SHARDS);
+        for (name, at) in &index.tensors {
+            let file = format!("m-{}", name.parse::<usize>().unwrap() % MAX_SHARDS);
+            assert_eq!(index.files[*at as usize], file, "{name}");
+        }
+        let message = Index::parse(&text(MAX_SHARDS + 1)).unwrap_err().message;
+        assert_eq!(message, "weight_map names more than 4096 files");
     }
 
     #[test]

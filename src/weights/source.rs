@@ -1,6 +1,6 @@
 //! Where the weights of a model are: one file or several, each tensor under the name its network knows it by. Nothing is
-//! copied for a name: an entry says which elements of which tensors of which files it is made of, and they are read, and
-//! widened where the engine has no such type, when it is asked for.
+//! copied for a name: an entry says which tensor of which file it is, and that is read, and widened where the engine has
+//! no such type, when it is asked for.
 
 use super::bind::{Found, Named};
 use super::folder;
@@ -29,24 +29,9 @@ pub struct Held {
     pub dims: Vec<usize>,
     /// In the file.
     pub bytes: u64,
-    place: Place,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Place {
-    /// All of entry `.1` of file `.0`.
-    Whole(u32, u32),
-    /// Elements of such entries, one after another.
-    Pieces(Vec<Piece>),
-}
-
-/// `count` elements of an entry from element `first` on.
-#[derive(Debug, Clone, PartialEq)]
-struct Piece {
     file: u32,
+    /// Of the entries of that file.
     entry: u32,
-    first: u64,
-    count: u64,
 }
 
 impl Held {
@@ -208,59 +193,13 @@ impl Source {
         }
     }
 
-    /// Puts a tensor in the place of others: parts of rows (first, count) of tensors by name, one after another.
-    pub fn gathered(mut self, name: &str, parts: &[(&str, usize, usize)]) -> Result<Self> {
-        let mut pieces = Vec::new();
-        let mut like: Option<(&'static str, Vec<usize>)> = None;
-        let (mut rows, mut bytes) = (0, 0);
-        for (part, first, n) in parts {
-            let Some(e) = self.entry(part) else {
-                bail!(Format, "{}: no tensor named {part}, a part of {name}", self.label);
-            };
-            let Some((has, inner)) = e.dims.split_first() else {
-                bail!(Format, "{}: {part} has no rows", self.label);
-            };
-            let fits = like.as_ref().is_none_or(|(t, i)| *t == e.type_name && i == inner);
-            if !fits || first.checked_add(*n).is_none_or(|end| end > *has) {
-                bail!(
-                    Format,
-                    "{}: {part} is {}{:?}, no fit for rows {first} to {} of {name}",
-                    self.label,
-                    e.type_name,
-                    e.dims,
-                    first.saturating_add(*n)
-                );
-            }
-            let width = count(inner);
-            let (first, count) = (*first as u64 * width, *n as u64 * width);
-            match &e.place {
-                Place::Whole(file, entry) => {
-                    pieces.push(Piece { file: *file, entry: *entry, first, count });
-                }
-                Place::Pieces(_) => bail!(Internal, "{}: {part} is gathered twice", self.label),
-            }
-            rows += n;
-            bytes += if *has == 0 { 0 } else { e.bytes / *has as u64 * *n as u64 };
-            like = Some((e.type_name, inner.to_vec()));
-        }
-        let Some((type_name, inner)) = like else { return Ok(self) };
-        let place = Place::Pieces(pieces);
-        let dims = [&[rows], inner.as_slice()].concat();
-        self.entries.retain(|e| e.name != name);
-        self.entries.push(Held { name: name.to_owned(), type_name, dims, bytes, place });
-        Self::new(self.label, self.metadata, self.files, self.entries)
-    }
-
     /// Two models in one: the tensors of the other stand under `slot/name`.
     pub fn with(self, slot: &str, other: Self) -> Result<Self> {
         let Self { label, metadata, mut files, mut entries, .. } = self;
         let base = files.len() as u32;
         entries.extend(other.entries.into_iter().map(|mut e| {
             e.name = format!("{slot}/{}", e.name);
-            match &mut e.place {
-                Place::Whole(file, _) => *file += base,
-                Place::Pieces(pieces) => pieces.iter_mut().for_each(|p| p.file += base),
-            }
+            e.file += base;
             e
         }));
         files.extend(other.files);
@@ -309,36 +248,20 @@ impl Source {
             );
         };
         let mut out = Tensor::new(desc, budget).map_err(|e| e.within(format!("tensor {name}")))?;
-        let size = desc.dtype.bytes() as u64;
-        let mut rest = out.bytes_mut();
-        let whole = match &e.place {
-            Place::Whole(file, entry) => {
-                &[Piece { file: *file, entry: *entry, first: 0, count: count(&e.dims) }][..]
-            }
-            Place::Pieces(pieces) => pieces,
-        };
-        for piece in whole {
-            let n = usize::try_from(piece.count * size).unwrap_or(usize::MAX);
-            let Some((now, later)) = rest.split_at_mut_checked(n) else {
-                bail!(Internal, "{label}: {name} is made of more than {desc}");
-            };
-            self.read(piece, size, now).map_err(|e| e.within(format!("tensor {name}")))?;
-            rest = later;
-        }
+        self.read(e, out.bytes_mut()).map_err(|e| e.within(format!("tensor {name}")))?;
         Ok(out)
     }
 
-    /// The elements of a piece, each of `size` bytes as it is read.
-    fn read(&self, piece: &Piece, size: u64, out: &mut [u8]) -> Result<()> {
-        let file = self.files.get(piece.file as usize);
+    fn read(&self, held: &Held, out: &mut [u8]) -> Result<()> {
+        let file = self.files.get(held.file as usize);
         let Some((file, entry)) =
-            file.and_then(|f| f.entries().get(piece.entry as usize).map(|e| (f, e)))
+            file.and_then(|f| f.entries().get(held.entry as usize).map(|e| (f, e)))
         else {
-            bail!(Internal, "entry {} of file {}", piece.entry, piece.file);
+            bail!(Internal, "entry {} of file {}", held.entry, held.file);
         };
         match narrow(entry.type_name) {
-            None => file.read_bytes(entry, piece.first * size, out),
-            Some(kind) => widened(file, entry, kind, piece.first, out),
+            None => file.read_bytes(entry, 0, out),
+            Some(kind) => widened(file, entry, kind, out),
         }
     }
 }
@@ -358,18 +281,14 @@ impl Named for Source {
     }
 }
 
-fn widened(file: &AnyFile, e: &Entry, kind: &Narrow, first: u64, out: &mut [u8]) -> Result<()> {
-    let block = kind.elements as u64;
-    if !first.is_multiple_of(block) {
-        bail!(Unsupported, "element {first} of {} is inside a block of {block}", e.type_name);
-    }
+fn widened(file: &AnyFile, e: &Entry, kind: &Narrow, out: &mut [u8]) -> Result<()> {
     let wide = kind.elements * kind.reads_as.bytes();
     let blocks = PIECE / kind.bytes; // at a time
     let mut piece = [0; PIECE];
     for (k, part) in out.chunks_mut(blocks * wide).enumerate() {
         let n = part.len().div_ceil(wide) * kind.bytes;
         let Some(piece) = piece.get_mut(..n) else { continue };
-        let at = (first / block + (k * blocks) as u64) * kind.bytes as u64;
+        let at = (k * blocks) as u64 * kind.bytes as u64;
         file.read_bytes(e, at, piece)?;
         for (from, to) in piece.chunks_exact(kind.bytes).zip(part.chunks_mut(wide)) {
             (kind.widen)(from, to);
@@ -395,13 +314,7 @@ impl AnyFile {
 }
 
 fn held(name: String, e: &Entry, file: u32, entry: u32) -> Held {
-    Held {
-        name,
-        type_name: e.type_name,
-        dims: e.dims.clone(),
-        bytes: e.end - e.begin,
-        place: Place::Whole(file, entry),
-    }
+    Held { name, type_name: e.type_name, dims: e.dims.clone(), bytes: e.end - e.begin, file, entry }
 }
 
 fn count(dims: &[usize]) -> u64 {

@@ -6,7 +6,7 @@
 //! step, 0 to num_steps - 1. `target_dim` and `length` are ours: the reference takes them from its input.
 
 use crate::block::attention::Heads;
-use crate::block::embedding::index;
+use crate::block::embedding::{check_computed, index};
 use crate::block::encoder::Encoder;
 use crate::block::feed_forward::Activation;
 use crate::block::layer::conv1x1;
@@ -63,6 +63,9 @@ impl Factory for Csdi {
                 "diffusion_embedding_dim is {embedding}, want an even number"
             )));
         }
+        let steps = config.usize("num_steps", 50, 1..=1_000_000)?;
+        let what = format!("num_steps is {steps} and diffusion_embedding_dim {embedding}");
+        check_computed(&what, steps, embedding)?;
         if config.bool("is_linear", false)? {
             return Err(Error::invalid(
                 "is_linear is true, want false: there is no linear attention",
@@ -81,7 +84,7 @@ impl Factory for Csdi {
                 norm_first: false,
                 act: Activation::Gelu,
             },
-            steps: config.usize("num_steps", 50, 1..=1_000_000)?,
+            steps,
             embedding,
             predicts: config.one_of("predicts", crate::block::predicts::PREDICTS)?,
         })
@@ -219,5 +222,8 @@ mod tests {
         );
         let want = "is_linear is true, want false: there is no linear attention";
         assert_eq!(message(r#"{"is_linear":true}"#), want);
+        let want = "num_steps is 1000000 and diffusion_embedding_dim 65536: a table of 65536000000 \
+                    numbers to compute, want at most 67108864";
+        assert_eq!(message(r#"{"num_steps":1000000,"diffusion_embedding_dim":65536}"#), want);
     }
 }

@@ -82,7 +82,8 @@ impl Factory for Dit {
             ("geglu", Forward::Gated(Activation::Gelu)),
         ];
         Ok(Self {
-            patches: Patches::of(("sample_size", sample), patch, heads.width())?,
+            patches: Patches::of(("sample_size", sample), patch, heads.width())?
+                .with_positions("sample_size")?,
             sample,
             channels,
             out_channels: config.opt_usize("out_channels", 1..=131_072)?.unwrap_or(channels),

@@ -45,9 +45,11 @@ impl Backbone {
                 "num_heads is {heads}, want a divisor of hidden_size, which is {width}"
             )));
         }
+        let stored = config.one_of("pos_embed", &[("computed", false), ("stored", true)])?;
+        let patches = Patches::of(("input_size", input), patch, width)?;
         let ratio = config.f64("mlp_ratio", 4.0, 0.01..=64.0)?;
         Ok(Self {
-            patches: Patches::of(("input_size", input), patch, width)?,
+            patches: if stored { patches } else { patches.with_positions("input_size")? },
             input,
             channels: config.usize("in_channels", 4, 1..=65536)?,
             depth: config.usize("depth", 28, 1..=1024)?,
@@ -56,7 +58,7 @@ impl Backbone {
             classes: config.usize("num_classes", 1000, 1..=1 << 24)?,
             null: config.f64("class_dropout_prob", 0.1, 0.0..=1.0)? > 0.0,
             learn_sigma: config.bool("learn_sigma", true)?,
-            stored: config.one_of("pos_embed", &[("computed", false), ("stored", true)])?,
+            stored,
         })
     }
 

@@ -4,7 +4,21 @@
 //! the frequencies here are rounded where theirs are, step by step.
 
 use super::layer::{Start, linear};
-use diffx_plugin::{Builder, Init, Node, abi};
+use diffx_plugin::{Builder, Error, Init, Node, Result, abi};
+
+/// Most numbers of a table that is computed where a network is built (256 MB).
+pub(crate) const MOST_COMPUTED: usize = 1 << 26;
+
+/// That such a table can be made; `what` names the settings that give its size, with their values.
+pub(crate) fn check_computed(what: &str, rows: usize, width: usize) -> Result<()> {
+    let numbers = rows as u128 * width as u128;
+    if numbers > MOST_COMPUTED as u128 {
+        return Err(Error::invalid(format!(
+            "{what}: a table of {numbers} numbers to compute, want at most {MOST_COMPUTED}"
+        )));
+    }
+    Ok(())
+}
 
 /// How the frequencies of a sinusoid are spaced.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,5 +1,6 @@
 //! Pictures as sequences of patches and back, and where each patch lies (Dosovitskiy et al. 2021, Peebles and Xie 2023).
 
+use super::embedding::check_computed;
 use super::layer::Start;
 use diffx_plugin::{Attr, Builder, Error, Init, Node, Result, attr};
 
@@ -26,6 +27,15 @@ impl Patches {
             )));
         }
         Ok(Self { side: size / patch, patch, width })
+    }
+
+    /// The same, if its `positions` can be computed.
+    pub(crate) fn with_positions(self, key: &str) -> Result<Self> {
+        let Self { side, patch, width } = self;
+        let size = side * patch;
+        let what = format!("{key} is {size}, patch_size {patch} and the width {width}");
+        check_computed(&what, self.count(), width)?;
+        Ok(self)
     }
 
     pub(crate) const fn count(&self) -> usize {
@@ -87,5 +97,14 @@ mod tests {
         let (s, c) = (1_f32.sin(), 1_f32.cos());
         let want = [[0.0, 1.0, 0.0, 1.0], [s, c, 0.0, 1.0], [0.0, 1.0, s, c], [s, c, s, c]];
         assert_eq!(p, want.concat());
+    }
+
+    #[test]
+    fn what_is_too_large_to_compute_is_refused() {
+        let of = |side, width| Patches { side, patch: 2, width }.with_positions("sample_size");
+        assert!(of(1 << 8, 1 << 10).is_ok());
+        let want = "sample_size is 1024, patch_size 2 and the width 260: a table of 68157440 \
+                    numbers to compute, want at most 67108864";
+        assert_eq!(of(1 << 9, 260).unwrap_err().message, want);
     }
 }
