@@ -71,8 +71,14 @@ fn every_built_in_says_what_it_takes() {
             let good =
                 property["enum"].as_array().into_iter().flatten().chain(rules.get("default"));
             for value in good {
-                create(&engine, kind, id, &json!({key: value}))
-                    .unwrap_or_else(|e| panic!("{id}: {key} {value}: {e}"));
+                let Err(e) = create(&engine, kind, id, &json!({key: value})) else { continue };
+                // a word may want another key with it, and says which
+                let other =
+                    properties.keys().find(|k| e.message.contains(&format!("{k} is missing")));
+                let other = other.unwrap_or_else(|| panic!("{id}: {key} {value}: {e}"));
+                let least = &properties[other]["minimum"];
+                create(&engine, kind, id, &json!({key: value, other: least}))
+                    .unwrap_or_else(|e| panic!("{id}: {key} {value}, {other} {least}: {e}"));
             }
             let inner = if let Some(items) = property["items"].as_object() { items } else { rules };
             for value in wrong(inner) {
