@@ -2,13 +2,17 @@
 //! with a folder is said in one sentence before any weight is read.
 
 use diffx::base::{DType, Desc, Result};
-use diffx::engine::{Engine, Evaluation, OpenModel, Options, families, inspect};
+use diffx::engine::schedulers::{self, run::Asked};
+use diffx::engine::{
+    Engine, Evaluation, Job, JobOptions, OpenModel, Options, Pipeline, families, inspect,
+};
 use diffx::mem::{Budget, Tensor};
 use diffx::weights::{Out, Source, convert, write};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A folder of its own, gone at the end.
 struct Folder(PathBuf);
@@ -260,4 +264,80 @@ fn inspecting_tells_bytes_and_faults_without_opening() {
     let told = inspect::inspect(&engine(), path.to_str().unwrap(), "", 8).unwrap();
     let fault = told["components"][0]["fault"].as_str().unwrap().to_owned();
     assert!(fault.contains("proj.weight"), "{fault}");
+}
+
+/// As diffusers writes it, with the word that is no JSON.
+const DDIM: &str =
+    r#"{"_class_name":"DDIMScheduler","clip_sample":false,"lambda_min_clipped":-Infinity}"#;
+
+/// A pipeline's folder of that network under a scheduler.
+fn scheduled(name: &str, scheduler: &str) -> Folder {
+    let folder = Folder::new(name);
+    let index =
+        r#"{"_class_name":"P","denoiser":["m","MLPDiffusion"],"scheduler":["diffusers","S"]}"#;
+    folder
+        .text("model_index.json", index)
+        .text("scheduler/scheduler_config.json", scheduler)
+        .text("denoiser/config.json", CONFIG)
+        .weights("denoiser/model.safetensors", &tensors());
+    folder
+}
+
+fn samples(path: &Path, config: &serde_json::Value) -> (Arc<Pipeline>, Vec<f32>) {
+    let model =
+        OpenModel::open(&Engine::new(Options::default()).unwrap(), path.to_str().unwrap(), "");
+    let p = Pipeline::new(&model.unwrap(), &config.to_string()).unwrap_or_else(|e| panic!("{e}"));
+    let job =
+        Job::start(&p, JobOptions { seed: 5, n_samples: 4, ..JobOptions::default() }).unwrap();
+    assert!(job.wait(Duration::from_secs(600)));
+    let x = job.result("x").unwrap_or_else(|e| panic!("{e}"));
+    let values = x.elements::<f32>().unwrap().to_vec();
+    (p, values)
+}
+
+/// DDIM is Euler in this coordinate: named as a sampler, over the levels of DDIM, it asks the network as DDIM does.
+#[test]
+fn another_sampler_keeps_the_process_of_the_scheduler() {
+    let folder = scheduled("sampler", DDIM);
+    let (_, want) = samples(&folder.0, &json!({"steps": 6}));
+    let config = schedulers::parse(DDIM).unwrap();
+    let levels = schedulers::plan(&config, &Asked::steps(6)).unwrap().levels();
+    let list = json!({"id": "list", "config": {"sigmas": levels}});
+    let euler = json!({"steps": 6, "sampler": "euler", "grid": list, "sigma_max": levels[0]});
+    let (_, got) = samples(&folder.0, &euler);
+    for (a, b) in got.iter().zip(&want) {
+        assert!((a - b).abs() <= 2e-4 * b.abs().max(1.0), "{a}, want {b}");
+    }
+    assert_ne!(samples(&folder.0, &json!({"sampler": "heun"})).1, want);
+    // no chain, no process for another sampler
+    let flow = scheduled("flow", r#"{"_class_name":"FlowMatchEulerDiscreteScheduler"}"#);
+    let model = open(&flow.0, "").unwrap();
+    let refused = Pipeline::new(&model, r#"{"sampler":"heun"}"#).map(|_| ()).unwrap_err().message;
+    assert!(refused.contains("FlowMatchEulerDiscreteScheduler has no chain"), "{refused}");
+    assert!(refused.contains("name process too, or scheduler"), "{refused}");
+    assert!(Pipeline::new(&model, "").is_ok());
+    let scheduled = json!({"process": {"id": "scheduled", "config": {"frame": "flow", "clock": "flow"}},
+        "sampler": "heun"});
+    assert!(Pipeline::new(&model, &scheduled.to_string()).is_ok(), "a process that is named");
+}
+
+#[test]
+fn a_saved_pipeline_opens_as_itself() {
+    let folder = scheduled("saved", DDIM);
+    let file = folder.0.join("saved.safetensors");
+    for config in [json!({"steps": 6}), json!({"steps": 6, "sampler": "heun", "sigma_max": 20})] {
+        let (p, want) = samples(&folder.0, &config);
+        p.save_model(&file).unwrap();
+        assert_eq!(samples(&file, &json!({})).1, want, "{config}");
+    }
+}
+
+/// One file in two slots is one network, whichever way it came there.
+#[test]
+fn a_lent_network_is_asked_as_the_base_is() {
+    let noise = CONFIG.replacen('{', r#"{"predicts":"noise","#, 1);
+    let folder = scheduled("lent", DDIM);
+    folder.text("denoiser/config.json", &noise);
+    let lent = json!({"steps": 4, "networks": {"base": {"model": folder.0.to_str()}}});
+    assert_eq!(samples(&folder.0, &lent).1, samples(&folder.0, &json!({"steps": 4})).1);
 }

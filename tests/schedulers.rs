@@ -165,3 +165,38 @@ fn a_saved_job_goes_on_with_the_next_draw() {
         std::fs::remove_file(file).unwrap();
     }
 }
+
+/// A network that declares a velocity takes the time of flow from 0 to 1, and a scheduler that counts to 1000 does not
+/// change that: asked through it, the network gives what it gives under the process `flow`.
+#[test]
+fn a_velocity_is_told_the_time_it_declares() {
+    let at = |name: &str, process: &str| {
+        let path = model::temporary(name);
+        let mut manifest = model::manifest(&[6], process);
+        manifest.model.config.insert("predicts".into(), "velocity".into());
+        manifest.components[0].stats = Default::default();
+        model::save(&path, &manifest).unwrap();
+        path
+    };
+    let flow = at("velocity-flow.safetensors", "flow");
+    let frame = json!({"frame": "flow", "samples": "flow", "prediction": "flow_prediction", "clock": "flow",
+        "time_scale": 1000});
+    let counted = at("velocity-counted.safetensors", &format!("scheduled:{frame}"));
+    let config =
+        json!({"sampler": "euler", "grid": "edm", "steps": 5, "sigma_min": 0.01, "sigma_max": 50});
+    let want = run(&pipeline(&flow, config.clone()), 2, 3);
+    for (a, b) in run(&pipeline(&counted, config), 2, 3).iter().zip(&want) {
+        assert!((a - b).abs() <= 1e-4 * b.abs().max(1.0), "{a}, want {b}");
+    }
+    let open = OpenModel::open(&model::engine(1), flow.to_str().unwrap(), "").unwrap();
+    let under = |class: &str| {
+        let config = json!({"scheduler": {"_class_name": class}, "steps": 5});
+        Pipeline::new(&open, &config.to_string()).map(|_| ()).map_err(|e| e.message)
+    };
+    assert_eq!(under("FlowMatchEulerDiscreteScheduler"), Ok(()));
+    let refused = under("DDIMScheduler").unwrap_err();
+    assert!(refused.contains("predicts the velocity of a flow"), "{refused}");
+    for file in [flow, counted] {
+        std::fs::remove_file(file).unwrap();
+    }
+}

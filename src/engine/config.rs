@@ -88,12 +88,27 @@ impl Config {
         Ok(out)
     }
 
-    /// The scheduler of the model, where nothing here says what it would.
-    pub fn or_scheduler(&mut self, own: Option<&serde_json::Value>) {
-        let free = self.process.is_empty() && self.grid.is_empty() && self.sampler.is_none();
+    /// The scheduler of the model, where nothing here says what it would; its process alone, where this names another
+    /// sampler, grid or range. Says whether it is the latter.
+    pub fn or_scheduler(&mut self, own: Option<&Value>) -> Result<bool> {
+        let Some(own) = own.filter(|_| self.scheduler.is_none() && self.process.is_empty()) else {
+            return Ok(false);
+        };
+        let free = self.grid.is_empty() && self.sampler.is_none();
         if free && self.sigma_min.is_empty() && self.sigma_max.is_empty() {
-            self.scheduler = self.scheduler.take().or_else(|| own.cloned());
+            self.scheduler = Some(own.clone());
+            return Ok(false);
         }
+        match schedulers::process_alone(own, self.sigma_max.first().copied()) {
+            Ok(process) => self.process = vec![process],
+            Err(e) => {
+                return Err(e.within(
+                    "the model follows a scheduler, and the pipeline config names another sampler, grid or range; \
+                     name process too, or scheduler in their place",
+                ));
+            }
+        }
+        Ok(true)
     }
 
     /// Takes process, grid and sampler from the scheduler, if there is one, for the steps of this config. Says whether.

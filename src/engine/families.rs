@@ -6,7 +6,7 @@
 
 use super::manifest::{Manifest, Part};
 use super::setting::Setting;
-use super::{Engine, strict};
+use super::{Engine, schedulers, strict};
 use crate::bail;
 use crate::base::Result;
 use crate::plugin::Kind;
@@ -398,9 +398,9 @@ impl Size {
     }
 }
 
-/// A config file: any keys, of a bounded length.
+/// A config file: any keys, of a bounded length. Infinities and NaN, which Python writes, count as absent.
 pub fn config(label: &str, text: &str) -> Result<Config> {
-    match strict::json_up_to(strict::MAX_CONFIG, label, text)? {
+    match strict::json_up_to(strict::MAX_CONFIG, label, &schedulers::finite(text))? {
         Value::Object(map) => Ok(map),
         other => bail!(Format, "{label}: is {}, want an object", strict::kind(&other)),
     }

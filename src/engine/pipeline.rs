@@ -7,7 +7,7 @@ use super::config::{self, Config};
 use super::manifest::Manifest;
 use super::model::OpenModel;
 use super::pilot::Pilot;
-use super::schedulers::Framed;
+use super::schedulers;
 use super::setting::Setting;
 use super::{Engine, lock};
 use crate::base::Result;
@@ -82,54 +82,18 @@ impl Pipeline {
     pub fn new(model: &Arc<OpenModel>, config: &str) -> Result<Arc<Self>> {
         let engine = &model.engine;
         let mut config = Config::parse(config)?;
-        config.or_scheduler(model.scheduler());
-        let by_scheduler = config.follow()?;
+        let process_alone = config.or_scheduler(model.scheduler())?;
+        let by_scheduler = config.follow()? || process_alone;
         let float = config.dtype;
         let components = model.components(float);
         let stats: Vec<_> = model.manifest.components.iter().map(|p| p.stats).collect();
-
-        let mut processes = Vec::new();
-        let mut process_settings = Vec::new();
-        let mut ranges = Vec::new();
-        for (c, part) in model.manifest.components.iter().enumerate() {
-            let setting = config::pick(&config.process, c).unwrap_or(&part.process);
-            let setting = engine.resolve(Kind::Process, setting)?;
-            if setting.id != part.process.id && model.is_trained() && !by_scheduler {
-                bail!(
-                    Invalid,
-                    "component {}: the model was trained under process {}, {} would read its weights in another \
-                     coordinate; give the same id (its settings may differ)",
-                    part.name,
-                    part.process.id,
-                    setting.id
-                );
-            }
-            let process = engine.process(&setting)?;
-            ranges.push(range(&*process, &components[c], part, &config, c)?);
-            processes.push(process);
-            process_settings.push(setting);
-        }
-        for (key, n) in [
-            ("process", config.process.len()),
-            ("grid", config.grid.len()),
-            ("sigma_min", config.sigma_min.len()),
-            ("sigma_max", config.sigma_max.len()),
-        ] {
-            let components = processes.len();
-            if n > components || (n > 1 && n < components && key != "process") {
-                bail!(Invalid, "{key}: {n} values, the model has {components} components");
-            }
-        }
 
         let mut networks = Vec::new();
         let mut sources = Vec::new();
         for (slot, network) in model.networks() {
             networks.push(Network {
                 slot: slot.to_owned(),
-                model: match by_scheduler {
-                    true => Arc::new(Framed(Arc::clone(network))),
-                    false => Arc::clone(network),
-                },
+                model: Arc::clone(network),
                 lora: None,
             });
             let source =
@@ -148,6 +112,47 @@ impl Pipeline {
             networks.push(Network { slot: slot.clone(), model: network, lora: None });
             sources.push(Source { slot: slot.clone(), name: name.to_owned(), model: other });
         }
+        let predicts = networks.iter().map(|n| n.model.info().map(|i| i.predicts));
+        let predicts = predicts.collect::<Result<Vec<_>>>()?;
+
+        let mut processes = Vec::new();
+        let mut process_settings = Vec::new();
+        let mut ranges = Vec::new();
+        for (c, part) in model.manifest.components.iter().enumerate() {
+            let setting = config::pick(&config.process, c).unwrap_or(&part.process);
+            let mut setting = engine.resolve(Kind::Process, setting)?;
+            // of a folder with a scheduler the process of the description stands in for it
+            let by_scheduler =
+                by_scheduler || (setting.id == schedulers::PROCESS && model.scheduler().is_some());
+            if setting.id != part.process.id && model.is_trained() && !by_scheduler {
+                bail!(
+                    Invalid,
+                    "component {}: the model was trained under process {}, {} would read its weights in another \
+                     coordinate; give the same id (its settings may differ)",
+                    part.name,
+                    part.process.id,
+                    setting.id
+                );
+            }
+            schedulers::tell_time(&mut setting, &predicts)?;
+            let process = engine.process(&setting)?;
+            ranges.push(range(&*process, &components[c], part, &config, c)?);
+            processes.push(process);
+            process_settings.push(setting);
+        }
+        for (key, n) in [
+            ("process", config.process.len()),
+            ("grid", config.grid.len()),
+            ("sigma_min", config.sigma_min.len()),
+            ("sigma_max", config.sigma_max.len()),
+        ] {
+            let components = processes.len();
+            if n > components || (n > 1 && n < components && key != "process") {
+                bail!(Invalid, "{key}: {n} values, the model has {components} components");
+            }
+        }
+
+        schedulers::frame(&mut networks, &process_settings);
 
         let listed = config.guidance.as_ref().unwrap_or(&model.manifest.guidance);
         let mut guidances = Vec::new();
@@ -373,6 +378,7 @@ impl Pipeline {
             );
         }
         let mut manifest = self.described.clone();
+        manifest.provenance.remove("scheduler"); // what was taken of it is among the settings
         manifest.pilot = lock(&self.pilot).as_deref().cloned();
         if let Some(s) = self.sources.iter().find(|s| !Arc::ptr_eq(&s.model, &self.model)) {
             bail!(Unsupported, "network {} comes from another file than the model", s.slot);

@@ -5,7 +5,7 @@ use super::manifest::{Manifest, Part};
 use super::moments::Moments;
 use super::recipe::Recipe;
 use super::setting::Setting;
-use super::{Engine, complete};
+use super::{Engine, complete, schedulers};
 use crate::base::{DType, Desc, Result};
 use crate::exec::{Interrupt, RunKey, SessionBuilder};
 use crate::mem::{Tensor, reserved, zeros};
@@ -65,7 +65,9 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
                 info.components.len()
             );
         };
-        processes.push(engine.resolve(Kind::Process, process)?);
+        let mut process = engine.resolve(Kind::Process, process)?;
+        schedulers::tell_time(&mut process, &[info.predicts])?;
+        processes.push(process);
     }
     let mut values = Vec::new();
     let mut laws = Vec::new();
@@ -105,12 +107,15 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
         complete::scales(engine, &mut model, known, *positive)?;
     }
     let network = engine.model(&model)?;
+    let conds = network.info()?.conds;
+    let mut networks = vec![Network { slot: "base".into(), model: network, lora: None }];
+    schedulers::frame(&mut networks, &processes);
     let mut parts = Parts {
         components,
         processes: laws,
         stats,
-        conds: network.info()?.conds,
-        networks: vec![Network { slot: "base".into(), model: network, lora: None }],
+        conds,
+        networks,
         guidances: Vec::new(),
         float: DType::F32,
         weight_dtype: DType::F32,

@@ -29,7 +29,7 @@ use serde_json::{Map, Value, json};
 use std::io::Read;
 use std::path::Path;
 
-pub use framed::Framed;
+pub use framed::{Framed, PROCESS, frame, tell_time};
 
 type Build = fn(&Keys, &Asked) -> Result<Run>;
 
@@ -94,7 +94,7 @@ pub fn parse(text: &str) -> Result<Map<String, Value>> {
 }
 
 /// The text with `null` for the words of Python that are no JSON.
-fn finite(text: &str) -> String {
+pub(super) fn finite(text: &str) -> String {
     let (mut out, mut rest, mut quoted) = (String::with_capacity(text.len()), text, false);
     while let Some(c) = rest.chars().next() {
         let word =
@@ -142,6 +142,36 @@ pub fn translate(value: Value, steps: u32) -> Result<Translated> {
         other => bail!(Format, "scheduler: is {}, want a path or an object", kind(&other)),
     };
     plan(&config, &asked)?.translate(&config)
+}
+
+/// The process of a scheduler's config for other samplers and grids: its range is the chain's, and it starts from noise
+/// of deviation 1 at the largest level, which is the chain's too unless another is given.
+pub fn process_alone(config: &Value, sigma_max: Option<f64>) -> Result<Setting> {
+    /// A chain that ends beyond has no signal there, and a step of another sampler from there no meaning.
+    const MOST: f64 = 1e5;
+    let named = |key| config.get(key).and_then(Value::as_u64);
+    let chain = named("num_train_timesteps").and_then(|n| u32::try_from(n).ok());
+    let mut process = translate(config.clone(), STEPS.min(chain.unwrap_or(STEPS)))?.process;
+    let class = config.get("_class_name").and_then(Value::as_str).unwrap_or_default();
+    let said = |key| process.config.get(key).and_then(Value::as_str);
+    let levels = process.config.get("levels").and_then(Value::as_array);
+    let end = levels.and_then(|l| l.last()).and_then(Value::as_f64);
+    let (Some("preserving"), Some(end)) = (said("frame"), end) else {
+        bail!(Unsupported, "{class} has no chain of levels for other samplers");
+    };
+    let most = sigma_max.unwrap_or(end);
+    if most > MOST {
+        bail!(
+            Unsupported,
+            "{class} ends at level {most:e}, want at most {MOST:e} for other samplers"
+        );
+    }
+    let start = match said("samples") {
+        Some("preserving") => (1.0 + most * most).sqrt(),
+        _ => most,
+    };
+    process.config.insert("start".into(), json!(start));
+    Ok(process)
 }
 
 fn ask(f: &mut Fields, asked: &mut Asked) -> Result<()> {
@@ -284,7 +314,7 @@ impl Run {
             _ => first * 1e-3, // one call alone: nothing reads it
         };
         Ok(Translated {
-            process: setting("org.diffx.scheduled", self.process(config)?),
+            process: setting(PROCESS, self.process(config)?),
             grid: setting("org.diffx.list", json!({ "sigmas": knots })),
             sampler: setting("org.diffx.recurrence", self.table()?),
             steps: knots.len() as u32 - 1,
