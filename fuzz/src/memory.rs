@@ -64,9 +64,17 @@ unsafe impl GlobalAlloc for Counting {
 
 /// Runs a body that may hold at most `most` bytes of heap at once.
 pub fn at_most(most: usize, body: impl FnOnce()) {
+    measured(|| {
+        body();
+        most
+    });
+}
+
+/// Runs a body that returns how many bytes of heap it was allowed to hold at once.
+fn measured(body: impl FnOnce() -> usize) {
     let before = LIVE.get();
     PEAK.set(before);
-    body();
+    let most = body();
     let peak = PEAK.get() - before;
     if peak > WORST.fetch_max(peak, Ordering::Relaxed) + 1024 {
         eprintln!("memory: at most {peak} bytes so far");
@@ -77,9 +85,17 @@ pub fn at_most(most: usize, body: impl FnOnce()) {
 /// As [`at_most`], and nothing is held when it is over. What is made once per process stays after the first run; a
 /// leak is what a second run leaves too.
 pub fn bounded(most: usize, mut body: impl FnMut()) {
+    bounded_by(|| {
+        body();
+        most
+    });
+}
+
+/// As [`bounded`], where the body returns how much it was allowed to hold.
+pub fn bounded_by(mut body: impl FnMut() -> usize) {
     let mut run = || {
         let before = LIVE.get();
-        at_most(most, &mut body);
+        measured(&mut body);
         LIVE.get() - before
     };
     let left = match run() {
