@@ -1,8 +1,9 @@
 //! The gate itself under test: one deliberate break of each kind, made in a copy of today's headers, must be seen and
-//! named; growth must not; and a break is let through only where the header owns up to it.
+//! named; growth must not; and a break is let through only where the header owns up to it and is frozen.
 
-use crate::compare::{differences, host, plugin};
-use crate::reader::read;
+use crate::compare::{Frozen, differences, gate, host, plugin};
+use crate::frozen::kept;
+use crate::reader::{Interface, read};
 use crate::tools::header;
 
 /// A header of today with one change in it.
@@ -12,11 +13,27 @@ fn changed(name: &str, from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
-/// What the gate says of the change.
-fn verdict(name: &str, from: &str, to: &str) -> Vec<String> {
-    let (old, new) = (read(&header(name)), read(&changed(name, from, to)));
-    if name == "diffx.h" { host(&old, &new) } else { plugin(&old, &new) }
+/// Both headers of today, one of them with the change.
+fn planted(name: &str, from: &str, to: &str) -> (Interface, Interface) {
+    let text = |this: &str| if this == name { changed(name, from, to) } else { header(this) };
+    (read(&text("diffx.h")), read(&text("diffx_plugin.h")))
 }
+
+/// What the gate says of the change, given all that is frozen.
+fn verdict(name: &str, from: &str, to: &str) -> Vec<String> {
+    let (host, plugin) = planted(name, from, to);
+    gate(&kept(), &host, &plugin)
+}
+
+/// Each is shown in both headers; a function of a plugin is a slot of a table.
+const KINDS: &[&str] = &[
+    "moved field",
+    "changed width",
+    "changed sign",
+    "removed function",
+    "renumbered constant",
+    "changed signature",
+];
 
 #[test]
 fn every_kind_of_break_is_caught() {
@@ -32,6 +49,20 @@ fn every_kind_of_break_is_caught() {
             "    dfx_process_fn encode; ",
             "    dfx_process_fn newer;\n    dfx_process_fn encode; ",
             "dfx_process_api.encode moved",
+        ),
+        (
+            "moved field",
+            "diffx_plugin.h",
+            "    uint32_t n_slots;\n    uint32_t n_networks;\n",
+            "    uint32_t n_networks;\n    uint32_t n_slots;\n",
+            "dfx_guidance_info.n_slots moved",
+        ),
+        (
+            "changed width",
+            "diffx_plugin.h",
+            "    uint32_t pilot_samples;",
+            "    uint64_t pilot_samples;",
+            "dfx_grid_api.pilot_samples was uint32_t [1] and is uint64_t",
         ),
         (
             "changed width",
@@ -55,7 +86,7 @@ fn every_kind_of_break_is_caught() {
             "dfx_job_options.preview_every was uint32_t",
         ),
         (
-            "changed sign in a plugin",
+            "changed sign",
             "diffx_plugin.h",
             "    uint32_t predicts; ",
             "    int32_t predicts; ",
@@ -69,7 +100,7 @@ fn every_kind_of_break_is_caught() {
             "function dfx_job_cancel is gone",
         ),
         (
-            "removed slot",
+            "removed function",
             "diffx_plugin.h",
             "    void       (DFX_CALL *pop)(dfx_graph *g);\n",
             "",
@@ -102,6 +133,27 @@ fn every_kind_of_break_is_caught() {
             "#define DFX_OP_ADD                50u",
             "#define DFX_OP_ADD                49u",
             "constant DFX_OP_ADD was 50 and is 49",
+        ),
+        (
+            "renumbered constant",
+            "diffx_plugin.h",
+            "#define DFX_KIND_SAMPLER   4u",
+            "#define DFX_KIND_SAMPLER   7u",
+            "constant DFX_KIND_SAMPLER was 4 and is 7",
+        ),
+        (
+            "renumbered attribute",
+            "diffx_plugin.h",
+            "#define DFX_ATTR_CAUSAL       21u",
+            "#define DFX_ATTR_CAUSAL       22u",
+            "constant DFX_ATTR_CAUSAL was 21 and is 22",
+        ),
+        (
+            "renumbered status",
+            "diffx_plugin.h",
+            "#define DFX_E_PLUGIN    (-12)",
+            "#define DFX_E_PLUGIN    (-14)",
+            "constant DFX_E_PLUGIN was -12 and is -14",
         ),
         (
             "removed constant",
@@ -139,7 +191,7 @@ fn every_kind_of_break_is_caught() {
             "type dfx_progress_fn was int32_t (void *, dfx_job *, const dfx_progress *)",
         ),
         (
-            "changed slot signature",
+            "changed signature",
             "diffx_plugin.h",
             "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, double value)",
             "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, float value)",
@@ -191,6 +243,11 @@ fn every_kind_of_break_is_caught() {
     for (kind, name, from, to, words) in cases {
         let said = verdict(name, from, to);
         assert!(said.iter().any(|s| s.contains(words)), "{kind}: want {words:?} in {said:#?}");
+    }
+    for kind in KINDS {
+        for header in ["diffx.h", "diffx_plugin.h"] {
+            assert!(cases.iter().any(|c| c.0 == *kind && c.1 == header), "{kind} in {header}");
+        }
     }
     println!("{} breaks, all caught", cases.len());
 }
@@ -266,6 +323,57 @@ fn a_break_is_excused_only_by_another_generation() {
         read(&changed("diffx.h", "DFX_API void       dfx_job_cancel(const dfx_job *j);", ""));
     assert_eq!(host(&host_old, &gone), ["function dfx_job_cancel is gone"]);
     assert_eq!(differences(&host_old, &host_old), [""; 0]);
+}
+
+/// Owning up is not enough: a header with another stamp passes when it is frozen, and from then on may not change.
+#[test]
+fn another_generation_is_frozen_before_it_passes() {
+    let layout = header("diffx_plugin.h");
+    let layout = layout.lines().find(|l| l.starts_with("#define DFX_PLUGIN_LAYOUT")).unwrap();
+    let op = "#define DFX_OP_ADD                50u";
+    for (name, stamp, to, from, broken) in [
+        (
+            "diffx_plugin.h",
+            layout,
+            "#define DFX_PLUGIN_LAYOUT 0x12345678u",
+            op,
+            "#define DFX_OP_ADD 49u",
+        ),
+        (
+            "diffx.h",
+            "#define DFX_API_MINOR 1",
+            "#define DFX_API_MINOR 2",
+            "#define DFX_JOB_DONE      2u",
+            "#define DFX_JOB_DONE 3u",
+        ),
+    ] {
+        // the break alone, the stamp alone, both
+        let breaks = |said: &[String]| said.iter().filter(|s| s.contains(" breaks ")).count();
+        let alone = verdict(name, from, broken);
+        assert!(!alone.is_empty() && breaks(&alone) == alone.len(), "{alone:#?}");
+        let said = verdict(name, stamp, to);
+        assert!(said.len() == 1 && said[0].contains("freeze another"), "{said:#?}");
+        let text = changed(name, stamp, to).replacen(from, broken, 1);
+        let both = |this: &str| read(&if this == name { text.clone() } else { header(this) });
+        let (host, plugin) = (both("diffx.h"), both("diffx_plugin.h"));
+        let said = gate(&kept(), &host, &plugin);
+        assert!(said.len() == 1 && said[0].contains("freeze another"), "{said:#?}");
+        // frozen: it passes, and today's header no longer does
+        let mut more = kept();
+        more.push(Frozen { name: "v0-next".into(), host: host.clone(), plugin: plugin.clone() });
+        assert_eq!(gate(&more, &host, &plugin), [""; 0]);
+        let back = gate(&more, &read(&header("diffx.h")), &read(&header("diffx_plugin.h")));
+        assert!(!back.is_empty());
+        // and what it broke may not be broken once more under the same stamp
+        let again =
+            read(&text.replacen(broken, &broken.replace("49u", "48u").replace(" 3u", " 9u"), 1));
+        let said = if name == "diffx.h" {
+            gate(&more, &again, &plugin)
+        } else {
+            gate(&more, &host, &again)
+        };
+        assert!(said.len() == 1 && said[0].contains("breaks v0-next"), "{said:#?}");
+    }
 }
 
 /// The reader sees everything: counted by other means.

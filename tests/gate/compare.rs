@@ -1,10 +1,46 @@
 //! What of an older header a newer one breaks. Appending is no break: a struct that grows may get fields at its end, a
-//! reserved field may get a meaning, and functions, types and constants may be added. Anything else is, unless the header says it is another generation:
-//! while the major is 0 a break of `diffx_plugin.h` needs another layout hash or minor, one of `diffx.h` another minor;
-//! from 1 on there is no such way.
+//! reserved field may get a meaning, and functions, types and constants may be added. Anything else is, unless the header
+//! says it is another generation: while the major is 0 a break of `diffx_plugin.h` needs another layout hash or minor, one
+//! of `diffx.h` another minor; from 1 on there is no such way. Nobody gets past the gate by saying so alone: the stamps of
+//! today's headers must be those of the newest frozen generation, so a header that says it is another one is frozen first,
+//! and from then on nothing of it may change.
 
 use crate::layout::{TARGETS, place};
 use crate::reader::{Interface, STAMPS, Struct};
+
+/// A frozen generation: what its headers promise.
+#[derive(Debug, Clone)]
+pub(crate) struct Frozen {
+    pub(crate) name: String,
+    pub(crate) host: Interface,
+    pub(crate) plugin: Interface,
+}
+
+/// What keeps these headers from being today's, given all that was frozen, the newest last.
+pub(crate) fn gate(frozen: &[Frozen], new_host: &Interface, new_plugin: &Interface) -> Vec<String> {
+    let mut out = Vec::new();
+    for old in frozen {
+        for (header, said) in [
+            ("diffx.h", host(&old.host, new_host)),
+            ("diffx_plugin.h", plugin(&old.plugin, new_plugin)),
+        ] {
+            out.extend(said.into_iter().map(|s| format!("{header} breaks {}: {s}", old.name)));
+        }
+    }
+    let Some(newest) = frozen.last() else { return vec!["nothing is frozen".into()] };
+    for stamp in STAMPS {
+        for (old, new) in [(&newest.host, new_host), (&newest.plugin, new_plugin)] {
+            let (was, is) = (old.stamp(stamp), new.stamp(stamp));
+            if was != is {
+                out.push(format!(
+                    "{stamp} is {is:#x}, in the newest frozen generation {} {was:#x}: freeze another",
+                    newest.name
+                ));
+            }
+        }
+    }
+    out
+}
 
 /// One sentence per break, the stamps aside.
 pub(crate) fn differences(old: &Interface, new: &Interface) -> Vec<String> {

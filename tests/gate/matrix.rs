@@ -15,6 +15,7 @@ use std::process::Command;
 fn frozen_hosts_and_plugins_run_on_todays_engine() {
     let (Some(library), true) = (engine(), has("cc")) else { return };
     let today = root().join("include");
+    let newest = generations().pop().expect("something is frozen");
     for generation in generations() {
         let name = generation.file_name().unwrap().to_string_lossy().into_owned();
         let dir = folder(&name);
@@ -49,6 +50,7 @@ fn frozen_hosts_and_plugins_run_on_todays_engine() {
             if layout(&old) == layout(&today) {
                 assert_eq!(said, both_new, "{name}: an old plugin");
             } else {
+                assert_ne!(generation, newest, "the newest frozen plugin is sampled");
                 assert!(said.contains("refused for its version: "), "{name}: {said}");
                 let rest = |text: &str| {
                     text.lines()
@@ -62,6 +64,46 @@ fn frozen_hosts_and_plugins_run_on_todays_engine() {
             }
         }
         println!("{name}:\n{both_new}");
+    }
+}
+
+/// The numbers a frozen plugin gives depend on the codes it was built with: with two of them exchanged in a copy of its
+/// header it samples something else. Else the matrix above would not see an engine that renumbers.
+#[test]
+fn a_frozen_plugin_shows_a_renumbered_code() {
+    let (Some(library), true) = (engine(), has("cc")) else { return };
+    let generation = generations().pop().expect("something is frozen");
+    let dir = folder("renumbered");
+    let include = generation.join("include");
+    host(&include, &generation.join("host.c"), &dir.join("host"), &[]);
+    let said = |name: &str, include: &Path| {
+        let file = dir.join(format!("{name}.so"));
+        plugin(include, &generation.join("plugin.c"), &file, &[]);
+        run(Command::new(dir.join("host")).arg(&library).arg(&file))
+    };
+    let plain = said("plain", &include);
+    for (one, other) in [("OP_SIN", "OP_COS"), ("ATTR_REVERSE", "ATTR_EXCLUSIVE")] {
+        let text = std::fs::read_to_string(include.join("diffx_plugin.h")).unwrap();
+        let code = |name: &str| read(&text).stamp(&format!("DFX_{name}"));
+        let (a, b) = (code(one), code(other));
+        let renumber = |line: &str| {
+            let named = |name: &str| line.starts_with(&format!("#define DFX_{name} "));
+            match (named(one), named(other)) {
+                (true, _) => format!("#define DFX_{one} {b}u"),
+                (_, true) => format!("#define DFX_{other} {a}u"),
+                _ => line.to_owned(),
+            }
+        };
+        // comments of two lines lose their second line's beginning: these four have none
+        let text: Vec<String> = text.lines().map(renumber).collect();
+        let planted = folder("renumbered").join(one);
+        std::fs::create_dir_all(&planted).unwrap();
+        std::fs::write(planted.join("diffx_plugin.h"), text.join("\n") + "\n").unwrap();
+        let now = said(one, &planted);
+        let differ: Vec<&str> =
+            now.lines().zip(plain.lines()).filter(|(a, b)| a != b).map(|(a, _)| a).collect();
+        assert!(differ.iter().any(|l| l.starts_with("plugin: ")), "{one}: {now}");
+        assert!(differ.iter().all(|l| l.contains("plugin")), "{one}: {differ:#?}");
     }
 }
 
