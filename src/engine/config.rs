@@ -34,6 +34,10 @@ pub struct Config {
     pub scheduler: Option<Value>,
     /// Draws are those of PyTorch's CPU generator.
     pub torch_noise: bool,
+    /// A run sets out from data that its job brings, noised so that this share of the steps is left.
+    pub strength: Option<f64>,
+    /// The network `vae` makes a picture of each sample, the result `image`.
+    pub image: bool,
 }
 
 impl Config {
@@ -83,8 +87,13 @@ impl Config {
             pilot: pilot::taken(f.take("pilot"))?,
             scheduler: f.take("scheduler"),
             torch_noise,
+            strength: f.number("strength")?,
+            image: f.flag("image")?.unwrap_or(false),
         };
         f.done()?;
+        if let Some(s) = out.strength.filter(|s| !(*s > 0.0 && *s <= 1.0)) {
+            bail!(Format, "pipeline config: strength is {s}, want above 0 to 1");
+        }
         Ok(out)
     }
 
@@ -124,7 +133,8 @@ impl Config {
         if let Some((key, _)) = own.iter().find(|o| !o.1) {
             bail!(Invalid, "pipeline config: {key} beside scheduler, which says it itself");
         }
-        let t = schedulers::translate(scheduler, self.steps.unwrap_or(schedulers::STEPS))?;
+        let steps = self.steps.unwrap_or(schedulers::STEPS);
+        let t = schedulers::translate(scheduler, steps, self.strength)?;
         self.process = vec![t.process];
         self.grid = vec![t.grid];
         self.sampler = Some(t.sampler);
@@ -181,6 +191,8 @@ mod tests {
             (r#"{"dtype":"bf16"}"#, Status::Unsupported),
             (r#"{"batch":-1}"#, Status::Format),
             (r#"{"noise":"cuda"}"#, Status::Unsupported),
+            (r#"{"strength":0}"#, Status::Format),
+            (r#"{"image":1}"#, Status::Format),
             (r#"{"scheduler":{"_class_name":"DDIMScheduler"},"sampler":"heun"}"#, Status::Invalid),
             (r#"{"scheduler":{"_class_name":"VQDiffusionScheduler"}}"#, Status::Unsupported),
             (

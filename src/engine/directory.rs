@@ -36,6 +36,8 @@ pub(super) struct Asked {
     pub variant: Option<String>,
     /// Keys of the model's plugin, in the place of those of the config.
     pub model: Config,
+    /// The config of a file that holds weights alone, or its folder.
+    pub config: Option<PathBuf>,
 }
 
 impl Asked {
@@ -46,8 +48,9 @@ impl Asked {
             index::check_plain(name).map_err(|e| e.within("model config: variant"))?;
         }
         let model = f.object("model")?.unwrap_or_default();
+        let config = f.text("config")?.map(PathBuf::from);
         f.done()?;
-        Ok(Self { variant, model })
+        Ok(Self { variant, model, config })
     }
 }
 
@@ -59,6 +62,14 @@ pub(super) struct Opened {
 
 /// Opens a folder.
 pub(super) fn folder(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
+    if let Some(config) = &asked.config {
+        bail!(
+            Invalid,
+            "{}: is a folder, and config {} is for a file of weights alone",
+            path.display(),
+            config.display()
+        );
+    }
     if path.join(PIPELINE).exists() {
         return pipeline(engine, path, asked);
     }
@@ -71,7 +82,11 @@ pub(super) fn folder(engine: &Engine, path: &Path, asked: &Asked) -> Result<Open
 /// The description of a file that has none of ours: by a config beside it, else by its tensors.
 pub(super) fn file(engine: &Engine, source: Source, asked: &Asked) -> Result<Opened> {
     let label = PathBuf::from(source.label());
-    let beside = label.parent().map(|folder| folder.join(CONFIG)).filter(|p| p.exists());
+    let beside = match &asked.config {
+        Some(path) if path.is_dir() => Some(path.join(CONFIG)),
+        Some(path) => Some(path.clone()),
+        None => label.parent().map(|folder| folder.join(CONFIG)).filter(|p| p.exists()),
+    };
     let config = match &beside {
         Some(path) => Some(config_of(path)?),
         None => families::detect(&source)?,
@@ -138,7 +153,7 @@ fn pipeline(engine: &Engine, path: &Path, asked: &Asked) -> Result<Opened> {
             missing.push(json!({"component": name, "class": class}));
             continue;
         }
-        let without = Asked { variant: asked.variant.clone(), model: Map::new() };
+        let without = Asked { variant: asked.variant.clone(), ..Asked::default() };
         let other = component(engine, &folder, &without)?;
         out.source = out.source.with(name, other.source)?;
         out.manifest.networks.insert(name.clone(), other.manifest.model);

@@ -171,6 +171,7 @@ impl Job {
         rows: Arc<Rows>,
         batch: usize,
     ) -> Result<Arc<Self>> {
+        pipeline.check_start(&options.inputs)?;
         let mut replay = pipeline.replay(&rows, batch, options.preview_every > 0)?;
         let request = Request {
             seed: options.seed,

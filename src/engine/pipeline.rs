@@ -14,10 +14,12 @@ use crate::base::Result;
 use crate::base::torch::Torch;
 use crate::exec::{SessionBuilder, WeightBinding};
 use crate::graph::Weight;
+use crate::mem::Tensor;
 use crate::plugin::Kind;
 use crate::sample::rows::extremes;
 use crate::sample::{
-    Component, Grid, Network, Noise, Parts, Process, Program, Replay, Rows, Sampler, Space,
+    Component, Grid, IMAGE, Network, Noise, Parts, Predicts, Process, Program, Replay, Rows,
+    Sampler, Space, start_input,
 };
 use crate::{bail, fail};
 use sha2::{Digest, Sha256};
@@ -29,6 +31,12 @@ const BATCH: usize = 256;
 
 /// Steps when neither the host, the config nor the model says.
 const STEPS: u32 = 32;
+
+/// ... where each sample becomes a picture, whose making takes far more memory than the sample.
+const PICTURES: usize = 4;
+
+/// Where a pipeline finds the network that makes pictures.
+const AUTOENCODER: &str = "vae";
 
 /// Most samples of a batch that cannot be cut.
 const MOST_AT_ONCE: usize = 1 << 20;
@@ -49,6 +57,10 @@ pub struct Pipeline {
     batch: Option<usize>,
     /// Draws are those of PyTorch's CPU generator: one batch, from its first sample.
     torch_noise: bool,
+    /// Runs set out from data of the job.
+    from_data: bool,
+    /// The share of a grid's steps that are made, where no scheduler has seen to it.
+    strength: Option<f64>,
     sources: Vec<Source>,
     /// What `described` describes; a config may lend other files' weights to all of its slots.
     model: Arc<OpenModel>,
@@ -83,7 +95,9 @@ impl Pipeline {
         let engine = &model.engine;
         let mut config = Config::parse(config)?;
         let process_alone = config.or_scheduler(model.scheduler())?;
-        let by_scheduler = config.follow()? || process_alone;
+        let named_process = !config.process.is_empty() && !process_alone;
+        let followed = config.follow()?;
+        let by_scheduler = followed || process_alone;
         let float = config.dtype;
         let components = model.components(float);
         let stats: Vec<_> = model.manifest.components.iter().map(|p| p.stats).collect();
@@ -112,6 +126,20 @@ impl Pipeline {
             networks.push(Network { slot: slot.clone(), model: network, lora: None });
             sources.push(Source { slot: slot.clone(), name: name.to_owned(), model: other });
         }
+        if config.image {
+            let found =
+                networks.iter().find(|n| n.slot == AUTOENCODER).map(|n| Arc::clone(&n.model));
+            let held = sources.iter().find(|s| s.slot == AUTOENCODER);
+            let (Some(network), Some(held)) = (found, held) else {
+                bail!(
+                    NotFound,
+                    "image: the model has no network {AUTOENCODER} to make pictures with: name one in \"networks\""
+                );
+            };
+            let (slot, model) = (IMAGE.to_owned(), Arc::clone(&held.model));
+            sources.push(Source { slot: slot.clone(), model, name: held.name.clone() });
+            networks.push(Network { slot, model: network, lora: None });
+        }
         let predicts = networks.iter().map(|n| n.model.info().map(|i| i.predicts));
         let predicts = predicts.collect::<Result<Vec<_>>>()?;
 
@@ -131,6 +159,20 @@ impl Pipeline {
                      coordinate; give the same id (its settings may differ)",
                     part.name,
                     part.process.id,
+                    setting.id
+                );
+            }
+            if named_process
+                && setting.id != schedulers::PROCESS
+                && model.scheduler().is_some()
+                && model.info().predicts == Predicts::Residual
+            {
+                bail!(
+                    Invalid,
+                    "component {}: the network was trained under its scheduler and counts that one's steps, which \
+                     process {} would not tell it; leave process out, or say what the network predicts in the \
+                     model's settings",
+                    part.name,
                     setting.id
                 );
             }
@@ -193,6 +235,12 @@ impl Pipeline {
             "grid": grids.iter().map(Setting::to_value).collect::<Vec<_>>(),
             "dtype": float.name(),
         });
+        if let Some(strength) = config.strength {
+            settings["strength"] = strength.into();
+        }
+        if config.image {
+            settings["image"] = true.into();
+        }
         if config.torch_noise {
             settings["noise"] = "torch_cpu".into();
         }
@@ -232,6 +280,8 @@ impl Pipeline {
             steps: config.steps.or(model.manifest.steps).unwrap_or(STEPS),
             batch: config.batch,
             torch_noise: config.torch_noise,
+            from_data: config.strength.is_some(),
+            strength: config.strength.filter(|_| !followed),
             sources,
             model: Arc::clone(model),
             settings: settings.to_string(),
@@ -306,6 +356,7 @@ impl Pipeline {
     fn rows_between(&self, knots: &[Vec<f64>]) -> Result<Arc<Rows>> {
         let mut rows = Rows::new(&*self.sampler, &self.parts, knots)?;
         rows.given_noise = self.torch_noise;
+        rows.from_data = self.from_data;
         Ok(Arc::new(rows))
     }
 
@@ -319,7 +370,25 @@ impl Pipeline {
                 _ => grid.knots(n, *lo, *hi)?,
             });
         }
+        for k in &mut knots {
+            let skipped = schedulers::skipped(k.len().saturating_sub(1), self.strength)?;
+            k.drain(..skipped);
+        }
         Ok(knots)
+    }
+
+    /// That a run which sets out from data is given it.
+    pub(super) fn check_start(&self, inputs: &[(String, Arc<Tensor>)]) -> Result<()> {
+        for c in self.parts.components.iter().filter(|_| self.from_data) {
+            let name = start_input(&c.name);
+            if !inputs.iter().any(|(n, _)| *n == name) {
+                bail!(
+                    Invalid,
+                    "the pipeline has a strength, and the job no input {name} to set out from"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// What the pilot measured, if it holds for this pipeline.
@@ -398,7 +467,9 @@ impl Pipeline {
             }
             return Ok(n_samples);
         }
-        let batch = self.batch.unwrap_or(BATCH).min(n_samples.max(1));
+        let pictures = self.parts.networks.iter().any(|n| n.slot == IMAGE);
+        let batch =
+            self.batch.unwrap_or(if pictures { PICTURES } else { BATCH }).min(n_samples.max(1));
         Ok(batch.next_multiple_of(self.parts.group()?))
     }
 

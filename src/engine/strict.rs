@@ -103,6 +103,14 @@ impl Fields {
         }
     }
 
+    pub fn flag(&mut self, key: &str) -> Result<Option<bool>> {
+        match self.take(key) {
+            None => Ok(None),
+            Some(Value::Bool(b)) => Ok(Some(b)),
+            Some(v) => bail!(Format, "{}: {key} is {v}, want true or false", self.what),
+        }
+    }
+
     /// A finite number.
     pub fn number(&mut self, key: &str) -> Result<Option<f64>> {
         match self.take(key) {

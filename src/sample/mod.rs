@@ -30,5 +30,6 @@ pub use replay::{Advance, At, Noise, Replay, Request};
 pub use rows::{Rows, knots};
 pub use schedule::Scheme;
 pub use simulate::Simulation;
+pub use stage::{IMAGE, start_input};
 pub use state::Snapshot;
 pub use traits::*;

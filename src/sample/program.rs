@@ -41,12 +41,13 @@ pub struct Program {
     pub(super) finish: PlanId,
     pub(super) preview: Option<PlanId>,
     pub(super) buffers: Vec<Named>,
-    /// What `out.*` and `preview.*` buffers there are: components first, then `feasible` and `log_weight`.
+    /// What `out.*` and `preview.*` buffers there are: components first, then `feasible` and `log_weight`, then `image`.
     pub(super) results: Vec<(String, Named)>,
     pub(super) previews: Vec<(String, Named)>,
     /// Normals that each plan wants to be given, in their order; empty where they are drawn by address.
     pub(super) noise: Vec<(PlanId, Vec<Named>)>,
     given_noise: bool,
+    from_data: bool,
     /// Names of the components, in order.
     pub components: Vec<String>,
     /// Most elements one sample draws at a time, for the limit of the generator.
@@ -108,6 +109,7 @@ impl Program {
             .iter()
             .map(String::as_str)
             .chain(["feasible", stage::WEIGHT])
+            .chain(parts.networks.iter().map(|n| n.slot.as_str()).filter(|s| *s == stage::IMAGE))
             .map(|name| find(name, stage::out(name)))
             .collect::<Result<_>>()?;
         let previews = match preview {
@@ -132,6 +134,7 @@ impl Program {
             previews,
             noise,
             given_noise: given,
+            from_data: rows.from_data,
             components,
             widest,
         })
@@ -142,6 +145,7 @@ impl Program {
         self.columns == rows.columns()
             && self.control == rows.control
             && self.given_noise == rows.given_noise
+            && self.from_data == rows.from_data
             && (!self.control || self.table_rows == rows.len())
             && rows.forms.iter().all(|form| self.step(form).is_some())
     }

@@ -36,6 +36,8 @@ pub struct Rows {
     pub control: bool,
     /// Normals come from a source of the run (`Replay::give_noise`) instead of from their addresses.
     pub given_noise: bool,
+    /// The run sets out from noised data, its inputs `start.NAME`, instead of from the prior.
+    pub from_data: bool,
     /// [rows + 1, components]: the levels the state passes through.
     pub levels: Vec<f64>,
     /// [rows, components, 3]: a, c, v where every step is `w' = a w + c D + sqrt(v) z`; else empty.
@@ -141,6 +143,7 @@ impl Rows {
             form,
             control: info.control,
             given_noise: false,
+            from_data: false,
             stride: bytes.len() / n,
             levels,
             kernels: plan.kernels,
@@ -157,6 +160,7 @@ impl Rows {
             form: Vec::new(),
             control: false,
             given_noise: false,
+            from_data: false,
             levels: Vec::new(),
             kernels: Vec::new(),
             bytes: Vec::new(),

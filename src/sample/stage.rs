@@ -7,7 +7,7 @@ use super::build::{Build, Parts};
 use super::convert::{level_shaped, reshape};
 use super::held::{Held, Owner};
 use super::rows::{Form, Rows};
-use super::traits::{GuideIo, Hook, ProcessFn, Sampler, SamplerInfo, Space, StepIo};
+use super::traits::{GuideIo, Hook, ModelIo, ProcessFn, Sampler, SamplerInfo, Space, StepIo};
 use crate::bail;
 use crate::base::{DType, Desc, Result};
 use crate::graph::{AttrKey, Attrs, Graph, NodeId, Op};
@@ -22,6 +22,8 @@ pub(super) const POINTER: &str = "pointer";
 /// With control: how many samples are under way.
 pub(super) const LIVE: &str = "live";
 pub(super) const WEIGHT: &str = "log_weight";
+/// Slot of the network that makes pictures of finished samples, and the result they are.
+pub const IMAGE: &str = "image";
 /// Normals that are given, where a run has them.
 pub(super) const NOISE: &str = "noise.";
 /// A positive coordinate is kept from here on: the slopes of the next step divide by nothing smaller.
@@ -33,13 +35,17 @@ pub(super) fn state(name: &str) -> String {
 pub(super) fn cond(name: &str) -> String {
     format!("cond.{name}")
 }
+/// The input of a run that sets out from data, one per component.
+pub fn start_input(name: &str) -> String {
+    format!("start.{name}")
+}
 pub(super) fn denoised(name: &str) -> String {
     format!("denoised.{name}")
 }
 pub(super) fn preview(name: &str) -> String {
     format!("preview.{name}")
 }
-/// Results: components, `feasible`, `log_weight`.
+/// Results: components, `feasible`, `log_weight`, `image`.
 pub(super) fn out(name: &str) -> String {
     format!("out.{name}")
 }
@@ -64,13 +70,16 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// The prior at the first level, tilted by the guidances that can. `held` is what the other stages hold.
+    /// The prior at the first level, or given data noised to it, tilted by the guidances that can. `held` is what the other stages hold.
     pub(super) fn start(&self, held: &[Held]) -> Result<Stage> {
         let mut b = self.open(false)?;
         let levels = self.levels(&mut b, None, false)?;
         let mut x = Vec::new();
         for (c, level) in levels.iter().enumerate() {
-            let w = b.process(c, ProcessFn::Prior, PURPOSE_PRIOR, &[*level])?[0];
+            let w = match self.rows.from_data {
+                true => self.noised(&mut b, c, *level)?,
+                false => b.process(c, ProcessFn::Prior, PURPOSE_PRIOR, &[*level])?[0],
+            };
             b.want(w, self.parts.state(c, self.batch)?, "prior", c)?;
             x.push(w);
         }
@@ -240,6 +249,9 @@ impl<'a> Plan<'a> {
         let mut outputs = self.named(&x, out);
         outputs.push((feasible, out("feasible")));
         outputs.push((weight, out(WEIGHT)));
+        if self.parts.networks.iter().any(|n| n.slot == IMAGE) {
+            outputs.push((self.image(&mut b, &x)?, out(IMAGE)));
+        }
         self.close(b, outputs)
     }
 
@@ -258,6 +270,39 @@ impl<'a> Plan<'a> {
     }
 
     // ---- inside
+
+    /// The data that a host gives, noised to the level.
+    fn noised(&self, b: &mut Build<'_>, c: usize, level: NodeId) -> Result<NodeId> {
+        let component = &self.parts.components[c];
+        if component.space == Space::Discrete {
+            bail!(Unsupported, "component {}: tokens are not noised by a part", component.name);
+        }
+        let desc = self.parts.state(c, self.batch)?;
+        let x = b.graph.input(&cond(&start_input(&component.name)), desc);
+        let w = b.process(c, ProcessFn::Encode, 0, &[x])?[0];
+        b.want(w, desc, "encode", c)?;
+        Ok(b.process(c, ProcessFn::Perturb, PURPOSE_PRIOR, &[w, level])?[0])
+    }
+
+    /// Pictures of finished samples, by the network of their slot.
+    fn image(&self, b: &mut Build<'_>, x: &[NodeId]) -> Result<NodeId> {
+        let zero = b.graph.full(0.0, self.parts.float, &[self.batch]);
+        let mut io = ModelIo {
+            phase: 0,
+            x: x.to_vec(),
+            sigma: vec![zero; x.len()],
+            cond: b.cond.clone(),
+            slots: Vec::new(),
+            slots_out: Vec::new(),
+            out: vec![NodeId::ERROR; x.len()],
+        };
+        b.network(IMAGE, &mut io)?;
+        let node = io.out.first().copied().unwrap_or(NodeId::ERROR);
+        if !b.graph.is_valid(node) || b.graph.desc(node).dims().first() != Some(&self.batch) {
+            bail!(Plugin, "network {IMAGE}: left its picture empty, or without an axis of samples");
+        }
+        Ok(node)
+    }
 
     fn open(&self, persistent: bool) -> Result<Build<'a>> {
         let mut b = Build::new(self.parts, self.batch)?;

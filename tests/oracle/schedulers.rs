@@ -133,9 +133,9 @@ impl Model for Recorded {
 }
 
 /// Draws of a file in call order, the first being what the prior becomes the first sample by.
-struct Given {
-    draws: Vec<Vec<f32>>,
-    next: usize,
+pub(crate) struct Given {
+    pub draws: Vec<Vec<f32>>,
+    pub next: usize,
 }
 
 impl diffx::sample::Noise for Given {

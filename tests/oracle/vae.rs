@@ -21,8 +21,18 @@ const ENCODE: u32 = 3;
 /// ... and without the layer before the decoder.
 const DECODER: u32 = 4;
 
+/// The autoencoder of a folder, or of a file of a whole pipeline by the config in the case's folder of the same.
+fn open(test: &Test) -> Answer<Network> {
+    let path = test.checkpoint()?;
+    if path.is_dir() {
+        return Network::open(&path);
+    }
+    let config = test.checkpoint_of("pipe/vae")?;
+    Network::open_with(&path, "base", &serde_json::json!({ "config": config }).to_string())
+}
+
 fn decode(test: &Test, got: &mut Got) -> Answer {
-    let network = Network::open(&test.checkpoint()?)?;
+    let network = open(test)?;
     got.put("sample", network.forward(DECODE, &[("x", &test.input("z")?)])?);
     Ok(())
 }

@@ -331,24 +331,38 @@ impl Solver {
     }
 }
 
-/// Orders that may be used at step `i` of `n`: at most one more than steps before, and less at the end of short runs.
-fn order_at(i: usize, n: usize, order: usize, lowers: bool, first_at_last: bool) -> usize {
+/// Orders that may be used at step `i` of `n`: at most one more than steps before it of those that are made, and less at
+/// the end of short runs.
+fn order_at(
+    i: usize,
+    n: usize,
+    order: usize,
+    lowers: bool,
+    first_at_last: bool,
+    asked: &Asked,
+) -> usize {
     let short = lowers && n < 15;
     if i + 1 == n && (first_at_last || short) {
         return 1;
     }
     let most = if i + 2 == n && short { 2 } else { 3 };
-    order.min(i + 1).min(most)
+    order.min((i + 1).saturating_sub(asked.skipped).max(1)).min(most)
 }
 
-fn multistep(keys: &Keys, solver: &Solver, points: &[Point], times: &[f64]) -> Result<Vec<Call>> {
+fn multistep(
+    keys: &Keys,
+    asked: &Asked,
+    solver: &Solver,
+    points: &[Point],
+    times: &[f64],
+) -> Result<Vec<Call>> {
     let n = times.len();
     let lowers = keys.flag("lower_order_final")?;
     let first = keys.flag("euler_at_final")? || keys.word("final_sigmas_type")? == "zero";
     let mut calls = Vec::new();
     for (i, time) in times.iter().enumerate() {
         let value = solver.algorithm.converted(points[i]);
-        let order = order_at(i, n, solver.order, lowers, first);
+        let order = order_at(i, n, solver.order, lowers, first, asked);
         let next = solver.several(points, i, order, [value, kept(0), kept(1)]);
         let mut call = Call::new(points[i], *time, next);
         if solver.order > 1 {
@@ -388,7 +402,7 @@ pub(super) fn multi(keys: &Keys, asked: &Asked) -> Result<Run> {
     let prediction = Prediction::read(keys, ANY)?;
     let (solver, clip) = (Solver::read(keys)?, Clip::threshold(keys)?);
     let points = levels.points();
-    let calls = multistep(keys, &solver, &points, &levels.times)?;
+    let calls = multistep(keys, asked, &solver, &points, &levels.times)?;
     Ok(run(calls, &points, levels, prediction, clip))
 }
 
@@ -409,7 +423,7 @@ pub(super) fn edm_multi(keys: &Keys, asked: &Asked) -> Result<Run> {
         );
     }
     let points: Vec<Point> = sigmas.iter().map(|s| Point::exploding(*s)).collect();
-    let calls = multistep(keys, &solver, &points, &times)?;
+    let calls = multistep(keys, asked, &solver, &points, &times)?;
     Ok(Run {
         calls,
         end: points.last().copied().unwrap_or(Point::exploding(0.0)),
@@ -479,7 +493,7 @@ pub(super) fn deis(keys: &Keys, asked: &Asked) -> Result<Run> {
     for (i, time) in levels.times.iter().enumerate() {
         let (at, to) = (points[i], points[i + 1]);
         let value = at.clipped_noise();
-        let order = order_at(i, n, most, lowers, false);
+        let order = order_at(i, n, most, lowers, false, asked);
         let rho = |j: usize| points[j].sigma / points[j].alpha;
         let next = if order == 1 {
             let h = to.lambda() - at.lambda();

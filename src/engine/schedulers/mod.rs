@@ -120,9 +120,10 @@ pub(super) fn finite(text: &str) -> String {
 pub const STEPS: u32 = 50;
 
 /// The value of `scheduler` in a pipeline config: a path, a config, or an object with `config` (either of them) and what
-/// is asked beside it.
-pub fn translate(value: Value, steps: u32) -> Result<Translated> {
+/// is asked beside it. `strength`: the share of its steps that are made, the last ones.
+pub fn translate(value: Value, steps: u32, strength: Option<f64>) -> Result<Translated> {
     let mut asked = Asked::steps(steps as usize);
+    asked.skipped = skipped(asked.steps, strength)?;
     let config = match value {
         Value::String(path) => open(Path::new(&path))?,
         Value::Object(map) if map.contains_key("_class_name") => map,
@@ -144,6 +145,16 @@ pub fn translate(value: Value, steps: u32) -> Result<Translated> {
     plan(&config, &asked)?.translate(&config)
 }
 
+/// How many of so many steps are left out of a run that makes this share of them.
+pub fn skipped(steps: usize, strength: Option<f64>) -> Result<usize> {
+    let Some(strength) = strength else { return Ok(0) };
+    let made = ((steps as f64 * strength) as usize).min(steps);
+    if made == 0 {
+        bail!(Invalid, "strength {strength} of {steps} steps leaves none to make");
+    }
+    Ok(steps - made)
+}
+
 /// The process of a scheduler's config for other samplers and grids: its range is the chain's, and it starts from noise
 /// of deviation 1 at the largest level, which is the chain's too unless another is given.
 pub fn process_alone(config: &Value, sigma_max: Option<f64>) -> Result<Setting> {
@@ -151,7 +162,7 @@ pub fn process_alone(config: &Value, sigma_max: Option<f64>) -> Result<Setting> 
     const MOST: f64 = 1e5;
     let named = |key| config.get(key).and_then(Value::as_u64);
     let chain = named("num_train_timesteps").and_then(|n| u32::try_from(n).ok());
-    let mut process = translate(config.clone(), STEPS.min(chain.unwrap_or(STEPS)))?.process;
+    let mut process = translate(config.clone(), STEPS.min(chain.unwrap_or(STEPS)), None)?.process;
     let class = config.get("_class_name").and_then(Value::as_str).unwrap_or_default();
     let said = |key| process.config.get(key).and_then(Value::as_str);
     let levels = process.config.get("levels").and_then(Value::as_array);
@@ -241,7 +252,7 @@ pub fn plan(config: &Map<String, Value>, asked: &Asked) -> Result<Run> {
     if run.prediction == Prediction::Flow && run.frame != Frame::Flow {
         bail!(Unsupported, "scheduler: flow_prediction without use_flow_sigmas");
     }
-    Ok(run)
+    if asked.skipped > 0 { run.skip(asked) } else { Ok(run) }
 }
 
 /// A run as settings of a pipeline.

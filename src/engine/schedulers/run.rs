@@ -2,7 +2,7 @@
 
 use super::betas::Chain;
 use super::keys::Keys;
-use super::linear::{Call, D_RAW, Form, Point, X};
+use super::linear::{Call, D_RAW, Form, Point, REGISTER, REGISTERS, X};
 use crate::bail;
 use crate::base::Result;
 
@@ -25,6 +25,8 @@ pub struct Asked {
     pub sigmas: Option<Vec<f64>>,
     /// Of LMS.
     pub order: usize,
+    /// Steps that are left out at the beginning, for a sample that is noised to where the others set out.
+    pub skipped: usize,
 }
 
 impl Asked {
@@ -40,6 +42,7 @@ impl Asked {
             mu: None,
             sigmas: None,
             order: 4,
+            skipped: 0,
         }
     }
 
@@ -196,6 +199,42 @@ pub struct Run {
 }
 
 impl Run {
+    /// Without the calls of the first steps. What is left must not read what those would have left behind.
+    pub(super) fn skip(mut self, asked: &Asked) -> Result<Self> {
+        let (n, steps, skipped) = (self.calls.len(), asked.steps.max(1), asked.skipped);
+        let calls = match n {
+            _ if n == steps => skipped,
+            _ if n + 1 == 2 * steps => 2 * skipped,
+            _ => n / steps * skipped, // a corrector's come before each step
+        };
+        let even = n == steps || n + 1 == 2 * steps || n.is_multiple_of(steps);
+        if calls >= n || !even {
+            bail!(Unsupported, "scheduler: {n} calls in {steps} steps, which cannot set out later");
+        }
+        self.calls.drain(..calls);
+        let reads = |form: &Form, known: &[bool; REGISTERS]| {
+            let registers = form.0.iter().skip(REGISTER).zip(known);
+            registers.into_iter().any(|(v, known)| *v != 0.0 && !known)
+        };
+        let mut known = [false; REGISTERS];
+        for call in &self.calls {
+            if reads(&call.next, &known) || reads(&call.shown, &known) {
+                bail!(
+                    Unsupported,
+                    "scheduler: its steps hang on what earlier ones left, so it cannot set out later: name another \
+                     scheduler, or a sampler in its place"
+                );
+            }
+            let before = known;
+            for (k, form) in &call.keep {
+                if let Some(slot) = known.get_mut(*k) {
+                    *slot = !reads(form, &before);
+                }
+            }
+        }
+        Ok(self)
+    }
+
     /// The level at a time that a host names, to noise data to: of the chain, where samples have its units and the time
     /// is whole, else of the call that is told this time.
     pub fn noising(&self, time: f64) -> Result<Point> {
