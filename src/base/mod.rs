@@ -2,6 +2,8 @@
 //! functions of the laws. Knows nothing of graphs, memory or diffusion.
 
 pub mod brownian;
+#[cfg(test)]
+pub mod clock;
 pub mod draw;
 pub mod dtype;
 pub mod error;

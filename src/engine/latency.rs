@@ -1,13 +1,10 @@
 //! How soon a job stops when it is told to: counted in turns (nodes, or shares of long nodes), not in time. A backend
 //! that counts them cancels the job at a turn of its own choosing, from another thread.
 
+use super::watched::{Watched, Watcher};
 use super::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, State};
-use crate::base::Result;
 use crate::cpu::Cpu;
 use crate::exec::Interrupt;
-use crate::exec::backend::{Backend, Executable, Layout, Memory, Outcome, RunKey, StepTime};
-use crate::graph::plan::{Plan, Scratch};
-use crate::mem::Budget;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -32,72 +29,26 @@ impl Turns {
     }
 }
 
-struct Counting(Cpu, Turns);
-
-impl Backend for Counting {
-    fn name(&self) -> &str {
-        "counting"
-    }
-
-    fn scratch(&self) -> &dyn Scratch {
-        self.0.scratch()
-    }
-
-    fn reads_host_memory(&self) -> bool {
-        self.0.reads_host_memory()
-    }
-
-    fn memory(&self, bytes: usize, budget: &Arc<Budget>) -> Result<Box<dyn Memory>> {
-        self.0.memory(bytes, budget)
-    }
-
-    fn load(
-        &self,
-        plan: Plan,
-        layout: Layout,
-        memory: &mut dyn Memory,
-        profile: bool,
-    ) -> Result<Box<dyn Executable>> {
-        Ok(Box::new(CountingPlan(self.0.load(plan, layout, memory, profile)?, self.1.clone())))
-    }
-}
-
-struct CountingPlan(Box<dyn Executable>, Turns);
-
-impl Executable for CountingPlan {
-    fn run(
-        &mut self,
-        memory: &mut dyn Memory,
-        key: RunKey,
-        from: usize,
-        interrupt: &mut dyn FnMut() -> Interrupt,
-    ) -> Result<Outcome> {
-        let turns = &self.1;
-        let mut asked = || {
-            let is_it = turns.begun.load(Ordering::Relaxed) + 1 == turns.at.load(Ordering::Relaxed);
-            if is_it && !turns.under_way {
-                turns.cancel();
+impl Watcher for Turns {
+    fn turn(&self, ask: &mut dyn FnMut() -> Interrupt) -> Interrupt {
+        let is_it = self.begun.load(Ordering::Relaxed) + 1 == self.at.load(Ordering::Relaxed);
+        if is_it && !self.under_way {
+            self.cancel();
+        }
+        let said = ask();
+        if said == Interrupt::Continue {
+            self.begun.fetch_add(1, Ordering::Relaxed);
+            if is_it {
+                self.cancel(); // the turn is decided on: it runs
             }
-            let said = interrupt();
-            if said == Interrupt::Continue {
-                turns.begun.fetch_add(1, Ordering::Relaxed);
-                if is_it {
-                    turns.cancel(); // the turn is decided on: it runs
-                }
-            }
-            said
-        };
-        self.0.run(memory, key, from, &mut asked)
-    }
-
-    fn profile(&self) -> &[StepTime] {
-        self.0.profile()
+        }
+        said
     }
 }
 
 fn begun(no_threads: bool, threads: usize, turns: &Turns) -> (Arc<Engine>, Arc<Job>) {
     let options = Options { no_threads, ..Options::default() };
-    let backend = Arc::new(Counting(Cpu::new(threads), turns.clone()));
+    let backend = Arc::new(Watched(Cpu::new(threads), turns.clone()));
     let engine = Engine::with_backend(options, backend).unwrap();
     let model = OpenModel::open(&engine, "vix", "").unwrap();
     let pipeline = Pipeline::new(&model, "{\"steps\":3,\"sampler\":\"heun\"}").unwrap();

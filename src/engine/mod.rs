@@ -19,6 +19,8 @@ pub mod log;
 pub mod manifest;
 pub mod model;
 mod moments;
+#[cfg(test)]
+mod overrun;
 pub mod pilot;
 pub mod pipeline;
 mod prepare;
@@ -34,6 +36,8 @@ pub mod strict;
 pub mod trainer;
 pub mod tuner;
 pub mod tuning;
+#[cfg(test)]
+mod watched;
 
 pub use eval::{Evaluation, Planned};
 pub use hold::Hold;
