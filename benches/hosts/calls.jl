@@ -22,7 +22,10 @@ function per(f, n)
 end
 
 const engine = Engine(threaded = false)
+const STEPS = 20_000
 const pipeline = Pipeline("vix"; engine = engine, sampler = "euler", steps = 1)
+const one = Pipeline(ENV["DIFFX_NULL"]; engine = engine, sampler = "euler", steps = 1)
+const many = Pipeline(ENV["DIFFX_NULL"]; engine = engine, sampler = "euler", steps = STEPS)
 const four = Float32[1, 2, 3, 4]
 
 empty() = Diffx.@dfx dfx_api_version()::UInt32
@@ -32,8 +35,8 @@ function tensor()
     close(t)
     return last
 end
-function job()
-    j = wait(start(pipeline))
+function job(p)
+    j = wait(start(p))
     x = result(j)
     first = x[1]
     close(x)
@@ -43,5 +46,10 @@ end
 
 println("empty ", per(empty, 100_000)[1])
 println("tensor ", per(tensor, 20_000)[1])
-per(job, 20)
-println("job ", per(job, 200)[1])
+function jobs(p, n)
+    per(() -> job(p), n ÷ 10)
+    return per(() -> job(p), n)[1]
+end
+println("job ", jobs(pipeline, 200))
+println("null ", jobs(one, 500))
+println("step ", jobs(many, 10) / STEPS)
