@@ -82,8 +82,9 @@ struct Followed {
     said: String,
 }
 
-/// Writes the files, runs the commands one block in one shell, and holds what they say to what the page shows.
-fn follow(desk: &Path, blocks: &[&Block]) -> Followed {
+/// Writes the files, runs the commands one block in one shell, and holds what they say to what the page shows. With a
+/// toolbox the commands find what is in it and the installed tree, and nothing else.
+fn follow(desk: &Path, toolbox: Option<&Path>, blocks: &[&Block]) -> Followed {
     let began = Instant::now();
     let mut out = Followed { commands: 0, seconds: 0.0, said: String::new() };
     let mut last = String::new();
@@ -96,7 +97,10 @@ fn follow(desk: &Path, blocks: &[&Block]) -> Followed {
             }
             ("sh", None) => {
                 out.commands += block.commands();
-                last = shell(desk, &block.text);
+                last = match toolbox {
+                    Some(toolbox) => confined(desk, toolbox, &block.text),
+                    None => shell(desk, &block.text),
+                };
                 out.said += &last;
             }
             ("text", None) => page::shown(&block.text, &last),
@@ -113,8 +117,8 @@ fn follow(desk: &Path, blocks: &[&Block]) -> Followed {
 fn shell(desk: &Path, commands: &str) -> String {
     let prefix = prefix().unwrap();
     let path = format!("{}:{}", prefix.join("bin").display(), std::env::var("PATH").unwrap());
-    let run = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", commands])
+    let mut bash = Command::new("bash");
+    bash.args(["-euo", "pipefail", "-c", commands])
         .current_dir(desk)
         .env("PREFIX", prefix)
         .env("PATH", path)
@@ -122,13 +126,51 @@ fn shell(desk: &Path, commands: &str) -> String {
         .env("JULIA_DEPOT_PATH", Path::new(env!("CARGO_TARGET_TMPDIR")).join("julia"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env_remove("CARGO_TARGET_DIR")
-        .env_remove("LD_LIBRARY_PATH")
-        .output()
-        .unwrap();
+        .env_remove("LD_LIBRARY_PATH");
+    succeed(&mut bash, commands)
+}
+
+/// The same on a machine that has the installed tree and the toolbox: no other program, no variable of ours.
+fn confined(desk: &Path, toolbox: &Path, commands: &str) -> String {
+    let prefix = prefix().unwrap();
+    let path = format!("{}:{}", prefix.join("bin").display(), toolbox.display());
+    let mut sh = Command::new(toolbox.join("sh"));
+    sh.args(["-eu", "-c", commands])
+        .current_dir(desk)
+        .env_clear()
+        .env("PREFIX", prefix)
+        .env("PATH", path)
+        .env("HOME", desk)
+        .env("TMPDIR", desk);
+    succeed(&mut sh, commands)
+}
+
+fn succeed(command: &mut Command, commands: &str) -> String {
+    let run = command.output().unwrap();
     let said =
         format!("{}{}", String::from_utf8_lossy(&run.stdout), String::from_utf8_lossy(&run.stderr));
     assert!(run.status.success(), "{commands}\n{said}");
     said
+}
+
+/// What the author of a plugin in C has beside diffx: a compiler with its assembler and linker, a shell, and the two
+/// programs of every Unix that the page names.
+const TOOLS: [&str; 6] = ["cc", "as", "ld", "sh", "cut", "cmp"];
+
+/// A folder with these programs and nothing else.
+fn toolbox(desk: &Path) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let toolbox = desk.join("tools");
+    std::fs::create_dir_all(&toolbox).unwrap();
+    for tool in TOOLS {
+        let Some(found) = std::env::split_paths(&path).map(|p| p.join(tool)).find(|p| p.is_file())
+        else {
+            println!("skipped: no {tool} for a compiler alone");
+            return None;
+        };
+        std::os::unix::fs::symlink(found.canonicalize().unwrap(), toolbox.join(tool)).unwrap();
+    }
+    Some(toolbox)
 }
 
 /// The numbers of a table that `cut` showed: the lines after the one that begins with "sample".
@@ -147,15 +189,25 @@ fn near(a: &[Vec<f64>], b: &[Vec<f64>]) -> bool {
             .all(|(x, y)| (x / y - 1.0).abs() < 1e-4 || x == y)
 }
 
+/// With a C compiler and the installed tree alone, as the page says; and in as many commands.
 #[test]
 fn a_first_plugin_in_c() {
     let page = page("plugins.md");
     let blocks = page.section("Your first plugin, in C");
     let Some(desk) = desk("plugin-c") else { return };
-    let followed = follow(&desk, &blocks);
-    println!(
-        "{} commands, {:.1} s, of which nobody typed any",
-        followed.commands, followed.seconds
+    std::fs::remove_file(desk.join("diffx")).unwrap(); // no source here
+    let Some(toolbox) = toolbox(&desk) else { return };
+    for other in ["cargo", "rustc", "c++", "make", "python3", "bash", "ls"] {
+        let there = confined(&desk, &toolbox, &format!("command -v {other} || echo none"));
+        assert_eq!(there.trim(), "none", "{other} can be called");
+    }
+    let followed = follow(&desk, Some(&toolbox), &blocks);
+    let (commands, files) = (followed.commands, blocks.iter().filter(|b| b.file.is_some()).count());
+    println!("{commands} commands, {:.1} s, of which nobody typed any", followed.seconds);
+    assert_eq!(files, 1, "the page says one file");
+    assert!(
+        page.says(&format!("{commands} commands and one file")),
+        "docs/plugins.md says another number than {commands} commands"
     );
     let table = rows(&followed.said);
     assert_eq!(table.len(), 8, "four paths of ours and four of the built-in:\n{}", followed.said);
@@ -172,7 +224,7 @@ fn a_first_plugin_in_rust() {
     }
     let page = page("plugins.md");
     let Some(desk) = desk("plugin-rust") else { return };
-    let followed = follow(&desk, &page.section("Your first plugin, in Rust"));
+    let followed = follow(&desk, None, &page.section("Your first plugin, in Rust"));
     println!("{} commands in {:.1} s", followed.commands, followed.seconds);
     let said = shell(
         &desk,
@@ -188,8 +240,8 @@ fn a_first_plugin_in_rust() {
 fn a_plugin_is_tested_as_the_page_says() {
     let page = page("plugins.md");
     let Some(desk) = desk("plugin-tested") else { return };
-    follow(&desk, &page.section("Your first plugin, in C"));
-    let followed = follow(&desk, &page.section("Testing a plugin"));
+    follow(&desk, None, &page.section("Your first plugin, in C"));
+    let followed = follow(&desk, None, &page.section("Testing a plugin"));
     assert!(followed.commands >= 4);
     std::fs::remove_dir_all(desk).unwrap();
 }
@@ -205,7 +257,7 @@ fn host(language: &str, probe: &[&str]) {
     let page = page("hosts.md");
     let blocks = page.section(language);
     assert!(blocks.iter().any(|b| b.language == "text"), "what it prints is shown");
-    let followed = follow(&desk, &blocks);
+    let followed = follow(&desk, None, &blocks);
     println!("{}{} commands in {:.1} s", followed.said, followed.commands, followed.seconds);
     std::fs::remove_dir_all(desk).unwrap();
 }

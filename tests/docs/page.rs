@@ -20,7 +20,10 @@ impl Block {
     }
 }
 
-pub(crate) struct Page(Vec<Block>);
+pub(crate) struct Page {
+    blocks: Vec<Block>,
+    text: String,
+}
 
 pub(crate) fn page(name: &str) -> Page {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name);
@@ -48,15 +51,20 @@ pub(crate) fn page(name: &str) -> Page {
         }
     }
     assert!(open.is_none(), "{name}: a block that never ends");
-    Page(blocks)
+    Page { blocks, text }
 }
 
 impl Page {
     /// The blocks under a heading of the second level; there must be some.
     pub(crate) fn section(&self, heading: &str) -> Vec<&Block> {
-        let found: Vec<&Block> = self.0.iter().filter(|b| b.heading == heading).collect();
+        let found: Vec<&Block> = self.blocks.iter().filter(|b| b.heading == heading).collect();
         assert!(!found.is_empty(), "no blocks under {heading:?}");
         found
+    }
+
+    /// Whether it has these words, wherever its lines end.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        self.text.split_whitespace().collect::<Vec<_>>().join(" ").contains(words)
     }
 }
 
