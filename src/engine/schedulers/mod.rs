@@ -14,6 +14,7 @@ mod keys;
 pub mod linear;
 pub mod run;
 mod sigmas;
+mod sit;
 mod times;
 mod unipc;
 
@@ -73,6 +74,7 @@ const CLASSES: &[Class] = &[
     Class { name: "UniPCMultistepScheduler", defaults: unipc::UNIPC, unknown: &["use_lu_lambdas", "lambda_min_clipped"], build: unipc::unipc },
     Class { name: "FlowMatchEulerDiscreteScheduler", defaults: flow::FLOW, unknown: &[], build: flow::euler },
     Class { name: "FlowMatchHeunDiscreteScheduler", defaults: flow::FLOW, unknown: &[], build: flow::heun },
+    Class { name: "SiTSampler", defaults: sit::SIT, unknown: &[], build: sit::sit },
     Class { name: "ScoreSdeVeScheduler", defaults: flow::VE, unknown: &[], build: flow::ve },
 ];
 
