@@ -80,7 +80,7 @@ pub(crate) struct Inspect {
 
 #[derive(Debug, Args)]
 pub(crate) struct Sample {
-    /// A file, or the name of a carried model
+    /// A file or folder, or the name of a carried model
     #[arg(default_value = "vix")]
     pub(crate) model: String,
     #[arg(long, value_name = "ID[:JSON]")]
@@ -89,15 +89,17 @@ pub(crate) struct Sample {
     pub(crate) sampler: Option<String>,
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) grid: Option<String>,
+    #[command(flatten)]
+    pub(crate) pictures: Pictures,
     /// Repeatable; replaces those of the file
     #[arg(long, value_name = "ID[:JSON]")]
     pub(crate) guidance: Vec<String>,
     /// Steps of the sampler
     #[arg(long)]
     pub(crate) steps: Option<u32>,
-    /// How many samples
-    #[arg(long, short, default_value_t = 512)]
-    pub(crate) num: usize,
+    /// How many samples; else one of each --class, 4 pictures, 512 of all else
+    #[arg(long, short)]
+    pub(crate) num: Option<usize>,
     #[arg(long, default_value_t = 0)]
     pub(crate) seed: u64,
     /// Id of the first sample; the same id gives the same sample
@@ -118,6 +120,32 @@ pub(crate) struct Sample {
     /// .safetensors, .npy, .csv or .png (repeatable)
     #[arg(long, short)]
     pub(crate) out: Vec<PathBuf>,
+}
+
+/// Words about pictures, and of other programs.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Pictures {
+    /// A class by its number or its name in the model (repeatable: samples take them in turn)
+    #[arg(long, value_name = "CLASS")]
+    pub(crate) class: Vec<String>,
+    /// Scale of classifier-free guidance
+    #[arg(long, value_name = "SCALE")]
+    pub(crate) guidance_scale: Option<f64>,
+    /// A scheduler of diffusers: a file, a folder, or its config
+    #[arg(long, value_name = "PATH|JSON")]
+    pub(crate) scheduler: Option<String>,
+    /// philox, or torch_cpu: the draws of PyTorch's CPU generator
+    #[arg(long, value_name = "KIND")]
+    pub(crate) noise: Option<String>,
+    /// Set out from this picture (.png, .npy), or keep what --mask leaves of it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// What is white here is made anew, all else stays (.png, .npy)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mask: Option<PathBuf>,
+    /// Share of the steps that are made of --image; without --mask 0.8
+    #[arg(long, value_name = "SHARE")]
+    pub(crate) strength: Option<f64>,
 }
 
 #[derive(Debug, Args)]

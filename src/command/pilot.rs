@@ -1,6 +1,6 @@
 //! `diffx pilot`: measures the path of a model and writes the model with a grid that adapts to it.
 
-use super::args::{Host, Pilot, Sample};
+use super::args::{Host, Pictures, Pilot, Sample};
 use super::sample::{conditions, config};
 use super::{Failure, engine, usage};
 use diffx::engine::{JobOptions, OpenModel, Pipeline};
@@ -14,13 +14,14 @@ pub(super) fn run(host: &Host, args: Pilot) -> std::result::Result<(), Failure> 
         grid: Some(args.grid),
         guidance: args.guidance,
         steps: args.steps,
-        num: args.num,
+        num: Some(args.num),
         seed: args.seed,
         first_sample: 0,
         cond: args.cond,
         networks: None,
         dtype: None,
         batch: None,
+        pictures: Pictures::default(),
         out: Vec::new(),
     };
     let config = config(&as_sample).map_err(usage)?;

@@ -1,14 +1,15 @@
 //! `diffx sample`: a model, its conditions, a job, files. Without any words: the model inside the program.
 
-use super::args::{Host, Sample};
+use super::args::{Host, Pictures, Sample};
 use super::chart::{Fan, dates_after};
 use super::output::{Format, Results, numbers};
+use super::picture;
 use super::progress::Progress;
 use super::{Failure, engine, usage};
-use diffx::base::{DType, Result};
+use diffx::base::{DType, Desc, Result};
 use diffx::engine::{Job, JobOptions, OpenModel, Pipeline, Setting, State};
-use diffx::mem::Tensor;
-use diffx::sample::Cond;
+use diffx::mem::{Budget, Tensor};
+use diffx::sample::{Cond, IMAGE};
 use diffx::weights::{SafeTensors, atomic, convert};
 use diffx::{bail, fail};
 use serde_json::{Map, Value, json};
@@ -16,6 +17,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Samples where nobody says how many, and they are no pictures.
+const SAMPLES: usize = 512;
 
 /// `diffx` alone.
 pub(super) fn carried(host: &Host) -> std::result::Result<(), Failure> {
@@ -26,13 +30,14 @@ pub(super) fn carried(host: &Host) -> std::result::Result<(), Failure> {
         grid: None,
         guidance: Vec::new(),
         steps: None,
-        num: 512,
+        num: None,
         seed: 0,
         first_sample: 0,
         cond: None,
         networks: None,
         dtype: None,
         batch: None,
+        pictures: Pictures::default(),
         out: vec!["diffx-sample.png".into(), "diffx-sample.csv".into()],
     };
     run(host, &args)
@@ -44,14 +49,28 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     if formats.is_empty() {
         return Err(usage(fail!(Invalid, "name the file to write with --out")));
     }
-    let config = config(args).map_err(usage)?;
+    let settings = settings(args).map_err(usage)?;
     let engine = engine(host)?;
     let started = Instant::now();
     let model = OpenModel::open(&engine, &args.model, "")?;
+    let pictures = picture::Job::new(&model, &args.pictures, settings.get("networks"))?;
+    let config = completed(settings, &model, &pictures);
     let pipeline = Pipeline::new(&model, &config)?;
-    let inputs = conditions(&model, &pipeline.parts.conds, args.cond.as_deref())?;
+    let classes = &args.pictures.class;
+    let num = args.num.unwrap_or(match (classes.len(), pictures.pictures) {
+        (0, false) => SAMPLES,
+        (0, true) => picture::SAMPLES,
+        (some, _) => some,
+    });
+    let wanted = &pipeline.parts.conds;
+    let mut inputs = conditions(&model, wanted, args.cond.as_deref())?;
+    inputs.extend(picture::classes(&model, wanted, classes, num)?);
+    inputs.extend(pictures.start(pipeline.parts.float, engine.budget())?);
     if pipeline.wants_pilot() {
-        let pilot = JobOptions { seed: args.seed, inputs: inputs.clone(), ..JobOptions::default() };
+        // it measures the whole path, from the prior
+        let conds = inputs.iter().filter(|(n, _)| wanted.iter().any(|c| c.name == *n)).cloned();
+        let conds = conds.collect();
+        let pilot = JobOptions { seed: args.seed, inputs: conds, ..JobOptions::default() };
         pipeline.pilot(&pilot)?; // `diffx pilot` keeps it in a file
     }
     let job = Job::start(
@@ -59,14 +78,17 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
         JobOptions {
             seed: args.seed,
             first_sample: args.first_sample,
-            n_samples: args.num,
+            n_samples: num,
             n_steps: 0,
             preview_every: 0,
             inputs: inputs.clone(),
         },
     )?;
     follow(&job, host.json)?;
-    let tensors = job.results();
+    let mut tensors = job.results();
+    if let Some(i) = tensors.iter().position(|(name, _)| name == IMAGE) {
+        tensors[..=i].rotate_right(1); // what somebody looks at comes first
+    }
     let seconds = started.elapsed().as_secs_f64();
 
     let show = Shown::of(&model, &inputs)?;
@@ -83,17 +105,24 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     };
     for (path, format) in &formats {
         match format {
+            Format::Png if pictures.pictures => {
+                let Some((_, samples)) = tensors.first() else {
+                    return Err(fail!(Internal, "a run gave no results").into());
+                };
+                let png = pictures.png(samples)?;
+                atomic::replace(path, |out| out.write_all(&png))?;
+            }
             Format::Png => show.draw(&results, args, path)?,
             other => results.write(path, *other)?,
         }
     }
     let names: Vec<String> = formats.iter().map(|(p, _)| p.display().to_string()).collect();
     if host.json {
-        println!("{}", json!({"samples": args.num, "seconds": seconds, "files": names}));
+        println!("{}", json!({"samples": num, "seconds": seconds, "files": names}));
     } else {
         println!(
             "{} samples of {} in {seconds:.1} s, wrote {}",
-            args.num,
+            num,
             args.model,
             names.join(" and ")
         );
@@ -103,6 +132,28 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
 
 /// The pipeline config of the options.
 pub(super) fn config(args: &Sample) -> Result<String> {
+    Ok(Value::Object(settings(args)?).to_string())
+}
+
+/// The same with what the words about pictures come to for this model.
+fn completed(mut map: Map<String, Value>, model: &OpenModel, pictures: &picture::Job) -> String {
+    if pictures.decode {
+        map.insert("image".into(), json!(true));
+    }
+    if let Some(strength) = pictures.strength {
+        map.insert("strength".into(), json!(strength));
+    }
+    if !pictures.guidance.is_empty() {
+        let own = || model.manifest.guidance.iter().map(Setting::to_value).collect();
+        let listed = map.remove("guidance").and_then(|v| v.as_array().cloned());
+        let mut list: Vec<Value> = listed.unwrap_or_else(own);
+        list.extend(pictures.guidance.iter().cloned());
+        map.insert("guidance".into(), Value::Array(list));
+    }
+    Value::Object(map).to_string()
+}
+
+fn settings(args: &Sample) -> Result<Map<String, Value>> {
     let mut map = Map::new();
     let settings = [("process", &args.process), ("sampler", &args.sampler), ("grid", &args.grid)];
     for (key, text) in settings {
@@ -127,7 +178,17 @@ pub(super) fn config(args: &Sample) -> Result<String> {
     if let Some(batch) = args.batch {
         map.insert("batch".into(), json!(batch));
     }
-    Ok(Value::Object(map).to_string())
+    if let Some(text) = &args.pictures.scheduler {
+        let value = match text.trim_start().starts_with('{') {
+            true => serde_json::from_str(text).map_err(|e| fail!(Format, "--scheduler: {e}"))?,
+            false => json!(text),
+        };
+        map.insert("scheduler".into(), value);
+    }
+    if let Some(noise) = &args.pictures.noise {
+        map.insert("noise".into(), json!(noise));
+    }
+    Ok(map)
 }
 
 /// Conditions by name: given, or those the model carries.
@@ -168,10 +229,29 @@ pub(super) fn conditions(
         if values.len() != cond.desc.shape.elements() {
             bail!(Invalid, "condition {name}: {} values, want {}", values.len(), cond.desc);
         }
-        let tensor = Tensor::from_f64(cond.desc.dims(), &values, budget)?;
-        out.push((name, Arc::new(convert::convert(tensor, cond.desc.dtype, budget)?)));
+        let tensor = of_type(&name, cond.desc, &values, budget)?;
+        out.push((name, Arc::new(tensor)));
     }
     Ok(out)
+}
+
+/// Numbers as a tensor; of i32 they are to be whole.
+pub(super) fn of_type(
+    name: &str,
+    want: Desc,
+    values: &[f64],
+    budget: &Arc<Budget>,
+) -> Result<Tensor> {
+    if want.dtype != DType::I32 {
+        let tensor = Tensor::from_f64(want.dims(), values, budget)?;
+        return convert::convert(tensor, want.dtype, budget);
+    }
+    let whole = |v: &f64| v.fract() == 0.0 && v.abs() <= f64::from(i32::MAX);
+    if let Some(odd) = values.iter().find(|v| !whole(v)) {
+        bail!(Invalid, "{name} has {odd}, want whole numbers");
+    }
+    let bytes: Vec<u8> = values.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect();
+    Tensor::from_bytes(want, &bytes, budget)
 }
 
 fn floats(name: &str, value: &Value) -> Result<Vec<f64>> {
