@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define THREADS 8
 #define TURNS 8
@@ -169,6 +170,17 @@ static void shared(void)
     MUST(dfx_engine_memory(engines[0], &used, &peak, &err));
 }
 
+/* x is this memory and the threads' jobs read it. This one takes no lock, so that nothing orders a write before a read. */
+static void write_on(void)
+{
+    static const struct timespec pause = { 0, 1000000 };
+    size_t turn;
+    for (turn = 0; turn < 1000; turn++) {
+        numbers[turn % (sizeof numbers / sizeof numbers[0])] += 1.0f;
+        nanosleep(&pause, NULL);
+    }
+}
+
 static void *work(void *p)
 {
     int me = (int)(size_t)p, turn;
@@ -178,7 +190,6 @@ static void *work(void *p)
         alone(me, turn);
         shared();
         if (!strcmp(plant, "host")) counter++;
-        if (!strcmp(plant, "data") && me == 0) numbers[turn] += 1.0f; /* x is this memory, and jobs read it */
     }
     return NULL;
 }
@@ -221,6 +232,7 @@ int main(int argc, char **argv)
     for (i = 0; i < THREADS; i++) {
         if (pthread_create(&threads[i], NULL, work, (void *)i)) return 1;
     }
+    if (!strcmp(plant, "data")) write_on();
     for (i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
     dfx_tensor_release(x);
     for (i = 0; i < 2; i++) {
