@@ -126,6 +126,7 @@ fn shell(desk: &Path, commands: &str) -> String {
         .env("JULIA_DEPOT_PATH", Path::new(env!("CARGO_TARGET_TMPDIR")).join("julia"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env_remove("CARGO_TARGET_DIR")
+        .env_remove("DIFFX_LIBRARY")
         .env_remove("LD_LIBRARY_PATH");
     succeed(&mut bash, commands)
 }

@@ -291,8 +291,12 @@ local function load_library()
     local named = os.getenv "DIFFX_LIBRARY"
     if named and named ~= "" then return ffi.load(named) end
     local here = debug.getinfo(1, "S").source:match "^@(.*)[/\\][^/\\]*$" or "."
+    local tree = here:match "^(.*)/share/diffx/lua$" -- installed: the library of the same tree
+    local folder = tree and tree .. "/lib" or here
     local why
-    for _, name in ipairs { here .. "/libdiffx.so.0", here .. "/libdiffx.so", "libdiffx.so.0", "diffx" } do
+    for _, name in ipairs {
+        here .. "/libdiffx.so.0", here .. "/libdiffx.so", folder .. "/libdiffx.so.0", "libdiffx.so.0", "diffx",
+    } do
         local ok, library = pcall(ffi.load, name)
         if ok then return library end
         why = library

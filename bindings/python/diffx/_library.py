@@ -1,7 +1,7 @@
 """The shared library: where it is looked for, and calls whose failures become exceptions.
 
-``DIFFX_LIBRARY`` names a file and wins. Then a library beside the package, as a wheel may carry it; then what the
-system's loader finds.
+``DIFFX_LIBRARY`` names a file and wins. Then a library beside the package, as a wheel may carry it; then that of the tree
+which the package was installed with; then what the system's loader finds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,10 @@ def candidates() -> List[str]:
     if named:
         return [named]
     package = os.path.dirname(os.path.abspath(__file__))
-    folders = (package, os.path.dirname(package))
+    folders = [package, os.path.dirname(package)]
+    tree, found, rest = package.rpartition(os.path.join("", "share", "diffx", "python", ""))
+    if found and rest == "diffx":
+        folders.append(os.path.join(tree, "lib"))
     beside = [os.path.join(folder, name) for folder in folders for name in NAMES]
     return [path for path in beside if os.path.isfile(path)] + list(NAMES)
 

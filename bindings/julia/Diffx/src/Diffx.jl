@@ -7,8 +7,8 @@ diffx from Julia: open a model, take samples, simulate, train.
 A diffx tensor `[n, d]` is row-major and a Julia array is column-major, so the same memory is a Julia `d × n` array: the
 axes are reversed and nothing is copied or transposed. Samples, examples and rows are always the *last* axis here.
 
-The library is the file that the environment variable `DIFFX_LIBRARY` names, else what the system's loader finds as
-`libdiffx.so.0` or `libdiffx.so`. Nothing in this package gives diffx a Julia function to call: progress is polled, memory
+The library is the file that the environment variable `DIFFX_LIBRARY` names, else that of the tree which the package was
+installed with, else what the system's loader finds as `libdiffx.so.0` or `libdiffx.so`. Nothing in this package gives diffx a Julia function to call: progress is polled, memory
 comes back by a semaphore, rewards run between calls. So no thread that Julia does not know ever runs Julia code.
 """
 module Diffx

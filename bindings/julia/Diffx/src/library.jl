@@ -35,9 +35,15 @@ macro dfx(signature)
     return esc(Expr(:macrocall, Symbol("@ccall"), __source__, signature))
 end
 
+# The library of the tree that this package was installed with, if it was: PREFIX/share/diffx/julia/Diffx/src.
+function installed(here)
+    found = match(r"^(.*)/share/diffx/julia/Diffx/src$", here)
+    return found === nothing ? String[] : [string(found[1], "/lib/libdiffx.so.0")]
+end
+
 function load()
     asked = get(ENV, "DIFFX_LIBRARY", "")
-    names = isempty(asked) ? ["libdiffx.so.0", "libdiffx.so", "libdiffx"] : [asked]
+    names = isempty(asked) ? [installed(@__DIR__)..., "libdiffx.so.0", "libdiffx.so", "libdiffx"] : [asked]
     handle = nothing
     for name in names
         handle = dlopen(name; throw_error = false)
@@ -45,7 +51,7 @@ function load()
     end
     handle === nothing && error(
         isempty(asked) ?
-        "libdiffx.so is not where the system's loader looks: put its path into the environment variable DIFFX_LIBRARY" :
+        "libdiffx.so is neither installed with this package nor where the system's loader looks: put its path into the environment variable DIFFX_LIBRARY" :
         "DIFFX_LIBRARY is $asked, which cannot be loaded",
     )
     for name in FUNCTIONS
