@@ -123,13 +123,16 @@ uninstall:
 	    $(patsubst include/%,$(DESTDIR)$(INCLUDEDIR)/%,$(HEADERS))
 	rm -rf $(DESTDIR)$(LIBDIR)/cmake/diffx $(DESTDIR)$(LIBDIR)/diffx $(DESTDIR)$(DOCDIR) $(DESTDIR)$(DATADIR)
 
-# ---- the release: a tree with an empty prefix, to be unpacked anywhere. The same files give the same bytes.
+# ---- the release: a tree with an empty prefix, to be unpacked anywhere. The same files give the same bytes. They are of the
+# time of the commit, not of the epoch: Julia goes by a file's time, and would run what it compiled of an older release.
+
+EPOCH       = $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null),0)
 
 dist: all
 	rm -rf $(DIST)/$(PACK)
 	$(MAKE) --no-print-directory install PREFIX=/ BINDIR=/bin LIBDIR=/lib INCLUDEDIR=/include DOCDIR=/share/doc/diffx \
 	    DATADIR=/share/diffx DESTDIR=$(abspath $(DIST))/$(PACK) >/dev/null
-	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(or $(SOURCE_DATE_EPOCH),0) \
+	tar -C $(DIST) --sort=name --owner=0 --group=0 --numeric-owner --mtime=@$(EPOCH) \
 	    --mode=go=rX,u+rw -cf - $(PACK) | $(PACKER) >$(DIST)/$(PACK).tar.gz
 	cd $(DIST) && sha256sum $(PACK).tar.gz >$(PACK).tar.gz.sha256
 	@cd $(DIST)/$(PACK) && for f in lib/$(SHARED) lib/libdiffx.a bin/diffx lib/diffx/plugins/*.so; do \
