@@ -125,7 +125,7 @@ fn quickstart_runs_under_valgrind() {
 #[test]
 fn julia_samples_by_ccall() {
     if !has("julia") {
-        println!("skipped: Julia is not installed");
+        println!("skipped: julia is not installed");
         return;
     }
     let Some(library) = library() else {
