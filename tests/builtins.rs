@@ -11,7 +11,7 @@ use diffx::graph::op::Op;
 use diffx::graph::reference::{RefTensor, evaluate};
 use diffx::graph::{NodeId, Weight};
 use diffx::mem::Budget;
-use diffx::plugin::Registry;
+use diffx::plugin::{Candidate, Registry};
 use diffx::sample::{
     Build, Component, Eval, Network, Parts, Process, ProcessFn, Program, Replay, Request, Rows,
     Space, Stats,
@@ -502,4 +502,38 @@ fn networks_build_under_guidance_and_loss() {
         b.graph.grad(loss, one, &weights);
         b.graph.check().unwrap();
     }
+}
+
+/// One plugin in the place of another of its id; one that does not fit leaves things as they were.
+#[test]
+fn a_plugin_takes_the_place_of_one_of_its_id() {
+    let mut r = registry();
+    let ids = |r: &Registry| -> Vec<String> {
+        let list = r.list();
+        list.as_array().unwrap().iter().map(|p| p["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let linked = |plugin: &'static diffx_plugin::abi::Plugin| {
+        // Safety: a descriptor that lives for good.
+        unsafe { Candidate::linked((&raw const *plugin).cast()) }.unwrap()
+    };
+    let (six, before) = (ids(&r), r.factories().count());
+    let old = r.grid("edm", &Value::Null).unwrap();
+    let (source, _, replaced) = r.replace(linked(diffx_grids::plugin())).unwrap();
+    assert_eq!((source, replaced, r.factories().count()), (7, true, before));
+    assert_eq!(r.plugin_id(7), Some("org.diffx.grids"));
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(ids(&r)), sorted(six));
+    let knots = |grid: Arc<dyn diffx::sample::Grid>| grid.knots(4, 0.01, 10.0).unwrap();
+    assert_eq!(knots(old), knots(r.grid("edm", &Value::Null).unwrap()));
+    // calls itself the grids and brings the samplers, which are there already
+    let (grids, samplers) = (diffx_grids::plugin(), diffx_samplers::plugin());
+    let (n_factories, factories) = (samplers.n_factories, samplers.factories);
+    let mixed = Box::leak(Box::new(diffx_plugin::abi::Plugin { n_factories, factories, ..*grids }));
+    let said = r.replace(linked(mixed)).unwrap_err().message;
+    assert!(said.contains("is registered already, by plugin org.diffx.samplers"), "{said}");
+    assert_eq!(r.factories().count(), before);
+    assert!(r.grid("edm", &Value::Null).is_ok() && r.sampler("euler", &Value::Null).is_ok());
 }

@@ -17,7 +17,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Host {
-    /// Load a plugin from this absolute path (repeatable)
+    /// Load a plugin from this absolute path, in the place of one of its id (repeatable)
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) plugin: Vec<PathBuf>,
     /// Load the files named in DIFFX_PLUGIN_PATH too

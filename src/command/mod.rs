@@ -95,7 +95,7 @@ fn engine(host: &Host) -> Result<Arc<Engine>> {
         ..Options::default()
     })?;
     for path in &host.plugin {
-        engine.load(path, None)?;
+        engine.load_instead(path, None)?;
     }
     Ok(engine)
 }

@@ -3,7 +3,7 @@
 
 use super::args::Host;
 use super::engine;
-use diffx::base::Result;
+use diffx::base::{Result, Status};
 use diffx::engine::{Engine, Setting};
 use diffx::{bail, fail};
 use serde_json::{Value, json};
@@ -128,7 +128,7 @@ pub(super) fn check(host: &Host, file: &Path) -> Result<()> {
 pub(super) fn check_here(host: &Host, file: &Path) -> Result<()> {
     let engine = engine(host)?;
     let before: Vec<Value> = engine.plugins_json().as_array().cloned().unwrap_or_default();
-    engine.load(file, None)?;
+    engine.load_instead(file, None)?; // a built-in as a file is looked at too
     let after: Vec<Value> = engine.plugins_json().as_array().cloned().unwrap_or_default();
     let Some(plugin) = after.iter().find(|p| !before.contains(p)) else {
         bail!(Plugin, "the file was loaded and brought no plugin");
@@ -179,7 +179,11 @@ fn create(engine: &Engine, kind: &str, id: &str) -> Result<()> {
         "process" => engine.process(&setting)?.info(&Default::default()).map(drop),
         "guidance" => engine.guidance(&setting).map(drop),
         "sampler" => engine.sampler(&setting).map(drop),
-        "grid" => engine.grid(&setting)?.knots(8, 0.01, 10.0).map(drop),
+        // a grid of given levels refuses other numbers of steps
+        "grid" => match engine.grid(&setting)?.knots(8, 0.01, 10.0) {
+            Err(e) if e.status == Status::Invalid => Ok(()),
+            knots => knots.map(drop),
+        },
         "objective" => engine.objective(&setting)?.info().map(drop),
         _ => Ok(()), // a kind of a later version
     }

@@ -212,6 +212,19 @@ impl Engine {
         self.add(Candidate::file(path, &Trust { allowed: self.load_plugins, sha256 })?)
     }
 
+    /// A file in the place of the plugin of its id, if there is one. The log says so.
+    pub fn load_instead(&self, path: &Path, sha256: Option<&str>) -> Result<u32> {
+        let candidate = Candidate::file(path, &Trust { allowed: self.load_plugins, sha256 })?;
+        let (source, mut notes, replaced) = self.plugins_mut().replace(candidate)?;
+        if replaced {
+            notes.push((2, format!("{} takes the place of a plugin of its id", path.display())));
+        }
+        for (level, text) in notes {
+            self.message(level, &text);
+        }
+        Ok(source)
+    }
+
     fn add(&self, plugin: Candidate) -> Result<u32> {
         let (source, notes) = self.plugins_mut().add(plugin)?;
         for (level, text) in notes {

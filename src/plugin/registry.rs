@@ -206,6 +206,26 @@ impl Registry {
         Ok((source, notes))
     }
 
+    /// Makes a plugin known in the place of the one of its id, if there is one: instances of that go on. Whether there was.
+    pub fn replace(&mut self, candidate: Candidate) -> Result<(u32, Notes, bool)> {
+        let id = candidate.checked.id.clone();
+        let Some(old) = self.plugins.iter().position(|p| p.enabled && p.id == id) else {
+            return self.add(candidate).map(|(source, notes)| (source, notes, false));
+        };
+        let factories = self.factories.clone();
+        self.disable(&id)?;
+        match self.add(candidate) {
+            Ok((source, notes)) => Ok((source, notes, true)),
+            Err(e) => {
+                self.factories = factories;
+                if let Some(plugin) = self.plugins.get_mut(old) {
+                    plugin.enabled = true;
+                }
+                Err(e)
+            }
+        }
+    }
+
     /// Makes the factories of a plugin unknown. Instances that exist go on.
     pub fn disable(&mut self, plugin: &str) -> Result<()> {
         let Some(found) = self.plugins.iter_mut().find(|p| p.enabled && p.id == plugin) else {

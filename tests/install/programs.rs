@@ -132,25 +132,6 @@ fn a_plugin_with_only_a_c_compiler() {
     }
 }
 
-/// A built-in plugin as a file is a plugin like any other; an engine that has it already says so.
-#[test]
-fn a_built_in_as_a_file_is_a_plugin() {
-    let (Some(tree), true) = (tree(), has("nm")) else { return };
-    let file = tree.join("lib/diffx/plugins/grids.so");
-    let text = run(Command::new("nm").args(["-D", "--defined-only"]).arg(&file));
-    let symbols: Vec<&str> = text.lines().filter_map(|l| l.split(' ').next_back()).collect();
-    assert_eq!(symbols, ["diffx_plugin_v0"]);
-    let check =
-        Command::new(tree.join("bin/diffx")).args(["plugin", "check"]).arg(&file).output().unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&check.stdout),
-        String::from_utf8_lossy(&check.stderr)
-    );
-    assert!(said.contains("org.diffx"), "{said}");
-    assert!(check.status.code().is_some_and(|c| c < 128), "it ended by itself: {said}");
-}
-
 #[test]
 fn the_command_runs() {
     let Some(tree) = tree() else { return };

@@ -4,6 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// The crates of built-in plugins; the Makefile names them too.
+pub(crate) const FAMILIES: &[&str] =
+    &["models", "processes", "guidance", "samplers", "grids", "objectives"];
+
 pub(crate) fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -55,15 +59,18 @@ pub(crate) fn make(words: &[String]) -> Option<String> {
         return None;
     }
     let (archive, built, profile) = built()?;
-    static PLUGIN: OnceLock<()> = OnceLock::new();
-    PLUGIN.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.current_dir(root()).args(["rustc", "--offline", "--package", "diffx-grids", "--lib"]);
-        cargo.args(["--features", "export", "--crate-type", "cdylib", "--profile", &profile]);
-        run(cargo.arg("--target-dir").arg(built.parent().unwrap()));
+    static PLUGINS: OnceLock<()> = OnceLock::new();
+    PLUGINS.get_or_init(|| {
+        for family in FAMILIES {
+            let mut cargo = Command::new(env!("CARGO"));
+            cargo.current_dir(root()).args(["rustc", "--offline", "--lib", "--package"]);
+            cargo.arg(format!("diffx-{family}")).args(["--features", "export"]);
+            cargo.args(["--crate-type", "cdylib", "--profile", &profile]);
+            run(cargo.arg("--target-dir").arg(built.parent().unwrap()));
+        }
     });
     let mut make = Command::new("make");
-    make.current_dir(root()).arg("PLUGINS=grids").arg(format!("BUILT={}", built.display()));
+    make.current_dir(root()).arg(format!("BUILT={}", built.display()));
     make.arg(format!("ARCHIVE={}", archive.display()));
     make.env_remove("MAKEFLAGS").env_remove("MFLAGS").env_remove("DESTDIR").env_remove("PREFIX");
     Some(run(make.args(words)))
