@@ -75,6 +75,10 @@ pub mod pipeline {
             Ok(None)
         }
 
+        pub fn check_start(&self, _: &[(String, Arc<crate::mem::Tensor>)]) -> Result<()> {
+            Ok(())
+        }
+
         pub fn nulls(&self) -> Vec<(String, f64)> {
             Vec::new()
         }
