@@ -4,39 +4,16 @@
 mod cases;
 #[path = "exec/once.rs"]
 mod once;
+#[path = "ops/worst.rs"]
+mod worst;
 
-use cases::{Case, all_cases};
+use cases::all_cases;
 use diffx::base::DType;
 use diffx::cpu::{Cpu, Level};
 use diffx::graph::reference::element;
 use diffx::graph::{Graph, NodeId, Op};
-use once::{decoded, encoded, run_bytes};
-
-/// The worst error over the outputs, relative to max(floor of the op, |want|), and where it is.
-fn worst(case: &Case, got: &[Vec<u8>]) -> (f64, String) {
-    let mut worst = (0.0, String::new());
-    for ((node, bytes), want) in case.outputs.iter().zip(got).zip(case.expected()) {
-        let got = decoded(&case.graph, *node, bytes);
-        assert_eq!(got.len(), want.data.len());
-        for (i, (got, want)) in got.iter().zip(&want.data).enumerate() {
-            // what the output type itself cannot hold is no error of the op
-            let want = match case.graph.desc(*node).dtype {
-                DType::F32 if !want.is_finite() || want.abs() > f64::from(f32::MAX) => {
-                    f64::from(*want as f32)
-                }
-                _ => *want,
-            };
-            let same = *got == want || got.is_nan() && want.is_nan();
-            let floor = case.op.info().floor();
-            let error = if same { 0.0 } else { (got - want).abs() / want.abs().max(floor) };
-            let error = if error.is_nan() { f64::INFINITY } else { error };
-            if error > worst.0 {
-                worst = (error, format!("element {i}: got {got}, want {want}"));
-            }
-        }
-    }
-    worst
-}
+use once::{encoded, run_bytes};
+use worst::worst;
 
 /// The naive formula of an op that promises small results is refused by the tolerance of the table.
 #[test]

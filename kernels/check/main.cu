@@ -7,9 +7,9 @@
 #include <cmath>
 #include <vector>
 
-#include "../matmul.cuh"
-#include "../philox.cuh"
-#include "../pointwise.cuh"
+#include "matmul.cuh"
+#include "philox.cuh"
+#include "cir.cuh"
 
 #define CHECK(call)                                                                                   \
     do {                                                                                              \

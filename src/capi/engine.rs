@@ -68,12 +68,6 @@ unsafe fn read(options: *const EngineOptions) -> Result<Options> {
             _ => bail!(Invalid, "dfx_allocator: alloc or free is NULL"),
         };
     }
-    if !o.cuda_stream.is_null() {
-        bail!(
-            Unsupported,
-            "dfx_engine_options: cuda_stream is set, this build has no CUDA backend"
-        );
-    }
     let user = User(o.log_user);
     let log = o.log.map(|log| -> LogSink {
         Arc::new(move |level, message: &str| {
@@ -91,6 +85,8 @@ unsafe fn read(options: *const EngineOptions) -> Result<Options> {
         arena_bytes: o.arena_bytes,
         threads: o.n_threads as usize,
         device,
+        device_bytes: o.device_bytes,
+        cuda_stream: o.cuda_stream.expose_provenance(),
         allocator,
         log,
     })

@@ -84,6 +84,10 @@ pub struct Options {
     pub threads: usize,
     /// `cpu`, `cuda:0`; empty = the best there is.
     pub device: String,
+    /// Bytes of device memory; 0 = no cap. On the CPU all memory is the host's.
+    pub device_bytes: u64,
+    /// A CUDA stream of the host's to work on; 0 = one of our own. It must outlive the engine.
+    pub cuda_stream: usize,
     pub allocator: Option<HostAllocator>,
     pub log: Option<LogSink>,
     /// The sink may be called on any thread, at once; else messages wait for a call of the host.
@@ -110,7 +114,7 @@ pub struct Engine {
 
 impl Engine {
     pub fn new(options: Options) -> Result<Arc<Self>> {
-        let backend = backend(&options.device, options.no_threads, options.threads)?;
+        let backend = backend(&options)?;
         Self::with_backend(options, backend)
     }
 
@@ -347,17 +351,24 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn backend(device: &str, no_threads: bool, threads: usize) -> Result<Arc<dyn Backend>> {
-    match device {
+fn backend(options: &Options) -> Result<Arc<dyn Backend>> {
+    match options.device.as_str() {
+        "" | "cpu" if options.cuda_stream != 0 => {
+            bail!(Unsupported, "cuda_stream is set, device {:?} has no streams", options.device)
+        }
         "" | "cpu" => {
-            let threads = match (no_threads, threads) {
+            let threads = match (options.no_threads, options.threads) {
                 (true, _) => 1,
                 (false, 0) => std::thread::available_parallelism().map_or(1, usize::from),
                 (false, n) => n.min(1024),
             };
             Ok(Arc::new(Cpu::new(threads)))
         }
-        other => cuda::open(other),
+        device => cuda::open(cuda::Options {
+            device,
+            stream: std::ptr::with_exposed_provenance_mut(options.cuda_stream),
+            bytes: options.device_bytes,
+        }),
     }
 }
 

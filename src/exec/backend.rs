@@ -58,6 +58,11 @@ pub trait Backend: Send + Sync {
     /// Whether fixed weights are read where the host has them. If not, the session keeps a copy in its own memory.
     fn reads_host_memory(&self) -> bool;
 
+    /// What its memory is charged to, where that is not the host's.
+    fn budget(&self) -> Option<&Arc<Budget>> {
+        None
+    }
+
     /// Zeroed memory, taken from `budget`. The base is a multiple of 64.
     fn memory(&self, bytes: usize, budget: &Arc<Budget>) -> Result<Box<dyn Memory>>;
 

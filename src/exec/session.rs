@@ -150,6 +150,8 @@ impl SessionBuilder {
     /// Takes the memory, all of it, now. A cap below `bytes` is `NoMemory` before anything runs.
     pub fn allocate(self, budget: &Arc<Budget>) -> Result<Session> {
         let bytes = self.bytes();
+        let backend = Arc::clone(&self.backend);
+        let budget = backend.budget().unwrap_or(budget); // a device has memory of its own
         budget.check(bytes, "a session")?;
         let (Ok(bytes), Some(work)) = (usize::try_from(bytes), self.end) else {
             bail!(NoMemory, "a session needs more bytes than an address space holds");

@@ -115,6 +115,25 @@ impl Budget {
     fn give(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
+
+    /// Charges bytes that lie elsewhere (on a device), until the charge is dropped.
+    pub fn charge(self: &Arc<Self>, bytes: u64, what: &str) -> Result<Charge> {
+        self.take(bytes, what)?;
+        Ok(Charge { budget: Arc::clone(self), bytes })
+    }
+}
+
+/// Bytes of a budget that are in use elsewhere.
+#[derive(Debug)]
+pub struct Charge {
+    budget: Arc<Budget>,
+    bytes: u64,
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.budget.give(self.bytes);
+    }
 }
 
 /// Zeros, for what is sized by data and yet no block of a budget.

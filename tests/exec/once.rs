@@ -3,7 +3,7 @@
 
 use diffx::base::Result;
 use diffx::cpu::Cpu;
-use diffx::exec::{RunKey, SessionBuilder, WeightBinding};
+use diffx::exec::{Backend, RunKey, SessionBuilder, WeightBinding};
 use diffx::graph::reference::{RefTensor, element, encode};
 use diffx::graph::{Graph, NodeId};
 use diffx::mem::Budget;
@@ -19,7 +19,18 @@ pub(crate) fn run_bytes(
     inputs: &[Vec<u8>],
     outputs: &[NodeId],
 ) -> Result<Vec<Vec<u8>>> {
-    let mut session = SessionBuilder::new(Arc::new(cpu));
+    run_on(Arc::new(cpu), fuse, graph, inputs, outputs)
+}
+
+/// The same on any device.
+pub(crate) fn run_on(
+    backend: Arc<dyn Backend>,
+    fuse: bool,
+    graph: &Graph,
+    inputs: &[Vec<u8>],
+    outputs: &[NodeId],
+) -> Result<Vec<Vec<u8>>> {
+    let mut session = SessionBuilder::new(backend);
     session.fuse(fuse);
     let ins: Vec<_> = graph.inputs().iter().map(|i| session.buffer(&i.name, i.desc)).collect();
     let outs: Vec<_> =

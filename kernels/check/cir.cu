@@ -1,6 +1,6 @@
 // One Euler step of CIR with full truncation, fused: 3 reads and 1 write of f32 per element.
 // The first pointwise kernel of the device backend; the program interpreter replaces it.
-#include "pointwise.cuh"
+#include "cir.cuh"
 
 __global__ void cir_euler_f32(const float *__restrict__ x, const float *__restrict__ score,
                               const float *__restrict__ noise, float *__restrict__ out, long n, CirStep p) {

@@ -1,0 +1,90 @@
+//! The op table on the device.
+
+use crate::cases::all_cases;
+use crate::machine;
+use crate::once::{decoded, encoded, run_on};
+use crate::worst::worst;
+use diffx::base::{DType, Status};
+use diffx::cpu::Cpu;
+use diffx::graph::{Class, OPS, Op};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Ops of the table that CUDA has no kernel for yet. A test fails when one is written and still stands here.
+const MISSING: &[Op] = &[
+    Op::Polygamma,
+    Op::LogNdtr,
+    Op::BesselRatio,
+    Op::LogIve,
+    Op::Conv,
+    Op::ConvInputGrad,
+    Op::ConvWeightGrad,
+    Op::Gamma,
+    Op::Poisson,
+    Op::Categorical,
+    Op::Brownian,
+];
+
+fn check(float: DType) {
+    let Some(device) = machine::device(0) else { return };
+    let (mut failures, mut missing, mut run) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+    for case in all_cases(float) {
+        let inputs = encoded(&case.graph, &case.inputs);
+        match run_on(Arc::clone(&device), true, &case.graph, &inputs, &case.outputs) {
+            Err(e) if e.status == Status::Unsupported && MISSING.contains(&case.op) => {
+                missing.insert(case.op);
+            }
+            Err(e) => failures.push(format!("{}: {e}", case.name)),
+            Ok(got) => {
+                run.insert(case.op);
+                let (error, place) = worst(&case, &got);
+                let limit = case.op.info().tolerance(float);
+                if error > limit {
+                    failures.push(format!("{}: {error:e} > {limit:e}, {place}", case.name));
+                }
+            }
+        }
+    }
+    println!("cuda: {} ops of {} within the table in {float}", run.len(), OPS.len());
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    // an op may have cases of no elements, which run without a kernel
+    let written: Vec<_> =
+        MISSING.iter().filter(|op| run.contains(op) && !missing.contains(op)).collect();
+    assert!(written.is_empty(), "{written:?} run and stand in MISSING");
+}
+
+/// Pointwise ops in f32 are the CPU's formulas, operation by operation: the same bits, fused or not. Not lgamma and pow,
+/// whose last bit is a library's.
+#[test]
+fn pointwise_ops_have_the_bits_of_the_cpu() {
+    let Some(device) = machine::device(0) else { return };
+    let mut compared = BTreeSet::new();
+    for case in all_cases(DType::F32) {
+        if case.op.class() != Class::Pointwise || matches!(case.op, Op::Lgamma | Op::Pow) {
+            continue;
+        }
+        let inputs = encoded(&case.graph, &case.inputs);
+        let on = |device| run_on(device, true, &case.graph, &inputs, &case.outputs);
+        let Ok(got) = on(Arc::clone(&device)) else { continue }; // said by the test of the table
+        let want = on(Arc::new(Cpu::new(1))).unwrap();
+        for ((node, got), want) in case.outputs.iter().zip(&got).zip(&want) {
+            let (got, want) = (decoded(&case.graph, *node, got), decoded(&case.graph, *node, want));
+            for (got, want) in got.iter().zip(&want) {
+                let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
+                assert!(same, "{}: {got:e}, the CPU has {want:e}", case.name);
+            }
+        }
+        compared.insert(case.op);
+    }
+    assert!(compared.len() > 40, "{compared:?}");
+}
+
+#[test]
+fn f32_within_the_table() {
+    check(DType::F32);
+}
+
+#[test]
+fn f64_within_the_table() {
+    check(DType::F64);
+}
