@@ -24,7 +24,7 @@ pub(crate) fn build(name: &str, flags: &[&str]) -> Option<PathBuf> {
     if !cfg!(all(target_arch = "x86_64", target_os = "linux")) {
         return None; // the fibers are switched by hand
     }
-    let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{name}"));
+    let dir = folder(name);
     std::fs::create_dir_all(&dir).expect("the target folder can be written");
     let to = dir.join("libcuda.so.1");
     // under a name of this process first: others may be loading the one that is there
@@ -38,6 +38,15 @@ pub(crate) fn build(name: &str, flags: &[&str]) -> Option<PathBuf> {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     std::fs::rename(&own, &to).expect("the target folder can be written");
     Some(dir)
+}
+
+/// Where the driver without faults lies, once `driver` built it.
+pub(crate) fn good() -> PathBuf {
+    folder("good")
+}
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{name}"))
 }
 
 /// The driver of this process, opened before anything asks for one. `None`: said to be skipped.
