@@ -17,6 +17,7 @@ use diffx::sample::{
     Build, Component, Model, ModelInfo, ModelIo, Network, Parts, Predicts, ProcessFn, Program,
     Replay, Request, Rows, Space, Stats, knots,
 };
+use diffx::train::update::lookup;
 use diffx::train::{Dataset, LossIo, Optimizer, Plan, Training};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -428,7 +429,8 @@ fn both_objectives_teach_the_law_given_the_other_tokens() {
         let backend = Arc::new(Cpu::new(1));
         let none = HashMap::new();
         let mut training =
-            Training::new(backend, &parts, &*objective, plan, set, &none, &budget).unwrap();
+            Training::new(backend, &parts, &*objective, plan, set, &mut lookup(&none), &budget)
+                .unwrap();
         while training.done() < training.steps() {
             training.advance(&mut || Interrupt::Continue).unwrap();
         }

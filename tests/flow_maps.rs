@@ -18,6 +18,7 @@ use diffx::sample::{
     Build, Component, Cond, Eval, Model, ModelInfo, ModelIo, Network, Parts, Predicts, Program,
     Replay, Request, Rows, Space, Stats,
 };
+use diffx::train::update::lookup;
 use diffx::train::{Dataset, Optimizer, Plan, Training};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -165,7 +166,8 @@ fn train(
     let data = Dataset::new(vec![x], conds).unwrap();
     let (backend, none) = (Arc::new(Cpu::new(1)), HashMap::new());
     let mut training =
-        Training::new(backend, parts, &*objective, plan, data, &none, &budget).unwrap();
+        Training::new(backend, parts, &*objective, plan, data, &mut lookup(&none), &budget)
+            .unwrap();
     while training.done() < training.steps() {
         training.advance(&mut || Interrupt::Continue).unwrap();
     }

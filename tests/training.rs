@@ -7,6 +7,7 @@ use diffx::graph::{AttrKey, Attrs, NodeId, Op, WeightInit};
 use diffx::mem::{Budget, Tensor};
 use diffx::sample::{Build, Component, Space, build::Parts};
 use diffx::train::data::Permutation;
+use diffx::train::update::lookup;
 use diffx::train::*;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -113,8 +114,16 @@ fn training(float: DType, threads: usize, plan: Plan, values: &[f32]) -> Trainin
     let backend = Arc::new(Cpu::new(threads));
     let budget = Budget::unlimited();
     let data = dataset(values);
-    Training::new(backend, &parts(float), &Regression, plan, data, &HashMap::new(), &budget)
-        .unwrap()
+    Training::new(
+        backend,
+        &parts(float),
+        &Regression,
+        plan,
+        data,
+        &mut lookup(&HashMap::new()),
+        &budget,
+    )
+    .unwrap()
 }
 
 fn go(t: &mut Training, steps: u32) -> Report {
@@ -301,7 +310,7 @@ fn the_cap_on_memory_is_obeyed() {
         &Regression,
         plan(1),
         dataset(&rows(9)),
-        &HashMap::new(),
+        &mut lookup(&HashMap::new()),
         &small,
     );
     assert_eq!(made.err().unwrap().status, Status::NoMemory);
@@ -319,7 +328,7 @@ fn data_that_does_not_fit_is_refused() {
         &Regression,
         plan(1),
         data,
-        &HashMap::new(),
+        &mut lookup(&HashMap::new()),
         &Budget::unlimited(),
     );
     let e = made.err().unwrap();

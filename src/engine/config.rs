@@ -3,7 +3,7 @@
 use super::pilot::{self, Pilot};
 use super::schedulers;
 use super::setting::Setting;
-use super::strict;
+use super::strict::{self, Fields};
 use crate::bail;
 use crate::base::{DType, Result};
 use serde_json::Value;
@@ -48,15 +48,7 @@ impl Config {
             Some("f64") => DType::F64,
             Some(other) => bail!(Unsupported, "pipeline config: dtype {other}, want f32 or f64"),
         };
-        let mut networks = BTreeMap::new();
-        for (slot, value) in f.object("networks")?.unwrap_or_default() {
-            let mut n = strict::Fields::new(&slot, value)?;
-            match n.text("model")? {
-                Some(path) => networks.insert(slot.clone(), path),
-                None => bail!(Format, "pipeline config: network {slot} names no model"),
-            };
-            n.done()?;
-        }
+        let networks = networks("pipeline config", &mut f)?;
         if f.take("lora").is_some() {
             bail!(Unsupported, "pipeline config: lora is not served yet");
         }
@@ -158,6 +150,20 @@ pub fn pick(list: &[Setting], c: usize) -> Option<&Setting> {
         [one] => Some(one),
         many => many.get(c),
     }
+}
+
+/// `networks`: slots and the models that lend them a network.
+pub(super) fn networks(what: &str, f: &mut Fields) -> Result<BTreeMap<String, String>> {
+    let mut networks = BTreeMap::new();
+    for (slot, value) in f.object("networks")?.unwrap_or_default() {
+        let mut n = Fields::new(&slot, value)?;
+        match n.text("model")? {
+            Some(path) => networks.insert(slot.clone(), path),
+            None => bail!(Format, "{what}: network {slot} names no model"),
+        };
+        n.done()?;
+    }
+    Ok(networks)
 }
 
 #[cfg(test)]

@@ -17,6 +17,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A model of an engine.
+/// A network of another model, for a slot.
+pub(super) struct Lender {
+    pub(super) slot: String,
+    /// The slot's name in that model.
+    pub(super) name: String,
+    pub(super) model: Arc<OpenModel>,
+    pub(super) network: Arc<dyn Model>,
+}
+
 pub struct OpenModel {
     pub engine: Arc<Engine>,
     pub manifest: Manifest,
@@ -90,6 +99,17 @@ impl OpenModel {
             tensors: Mutex::new(HashMap::new()),
             digest: OnceLock::new(),
         }))
+    }
+
+    /// Opens the model that lends a network to a slot of another, and says by which name: a file trained as this slot
+    /// carries it under its name, any other lends its base.
+    pub(super) fn lender(engine: &Arc<Engine>, slot: &str, path: &str) -> Result<Lender> {
+        let model = Self::open(engine, path, "")?;
+        let name = if model.network(slot).is_some() { slot } else { "base" };
+        let Some(network) = model.network(name).cloned() else {
+            bail!(Internal, "a model without a base network");
+        };
+        Ok(Lender { slot: slot.to_owned(), name: name.to_owned(), model, network })
     }
 
     /// Where it came from.

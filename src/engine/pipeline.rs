@@ -115,16 +115,11 @@ impl Pipeline {
             sources.push(source);
         }
         for (slot, path) in &config.networks {
-            let other = OpenModel::open(engine, path, "")?;
-            // a file trained as this slot carries it under its name, any other lends its base
-            let name = if other.network(slot).is_some() { slot } else { "base" };
-            let Some(network) = other.network(name).cloned() else {
-                bail!(Internal, "a model without a base network");
-            };
+            let lent = OpenModel::lender(engine, slot, path)?;
             networks.retain(|n| n.slot != *slot);
             sources.retain(|s| s.slot != *slot);
-            networks.push(Network { slot: slot.clone(), model: network, lora: None });
-            sources.push(Source { slot: slot.clone(), name: name.to_owned(), model: other });
+            networks.push(Network { slot: slot.clone(), model: lent.network, lora: None });
+            sources.push(Source { slot: lent.slot, name: lent.name, model: lent.model });
         }
         if config.image {
             let found =

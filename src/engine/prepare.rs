@@ -2,10 +2,11 @@
 //! the coordinate of its process, and the description the model file will carry.
 
 use super::manifest::{Manifest, Part};
+use super::model::Lender;
 use super::moments::Moments;
 use super::recipe::Recipe;
 use super::setting::Setting;
-use super::{Engine, complete, schedulers};
+use super::{Engine, OpenModel, complete, schedulers};
 use crate::base::{DType, Desc, Result};
 use crate::exec::{Interrupt, RunKey, SessionBuilder};
 use crate::mem::{Tensor, reserved, zeros};
@@ -29,6 +30,8 @@ pub(super) struct Prepared {
     pub(super) manifest: Manifest,
     pub(super) train: Dataset,
     pub(super) held_out: Option<Dataset>,
+    /// Of the networks that stay as they are.
+    pub(super) lenders: Vec<Lender>,
 }
 
 pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Result<Prepared> {
@@ -109,6 +112,16 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
     let network = engine.model(&model)?;
     let conds = network.info()?.conds;
     let mut networks = vec![Network { slot: "base".into(), model: network, lora: None }];
+    let mut lenders = Vec::new();
+    for (slot, path) in &recipe.networks {
+        if slot == "base" {
+            bail!(Invalid, "training config: networks names base, which is what trains");
+        }
+        let lent = OpenModel::lender(engine, slot, path)?;
+        let model = Arc::clone(&lent.network);
+        networks.push(Network { slot: slot.clone(), model, lora: None });
+        lenders.push(lent);
+    }
     schedulers::frame(&mut networks, &processes);
     let mut parts = Parts {
         components,
@@ -136,7 +149,7 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
         None => (train, None),
     };
     let manifest = describe(engine, recipe, about, model, processes, &parts)?;
-    Ok(Prepared { parts, manifest, train, held_out })
+    Ok(Prepared { parts, manifest, train, held_out, lenders })
 }
 
 /// Values of a component spread evenly over its examples.

@@ -1,5 +1,6 @@
 //! What to train on what, as the command line and a training config write it.
 
+use super::config;
 use super::log::Metrics;
 use super::setting::Setting;
 use super::strict::{self, Fields};
@@ -9,6 +10,7 @@ use crate::train::data::{Source, Stamp};
 use crate::train::{Optimizer, Plan, Schedule};
 use crate::{bail, fail};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Everything a training is made of.
@@ -16,6 +18,8 @@ use std::path::PathBuf;
 pub struct Recipe {
     pub data: Source,
     pub model: Setting,
+    /// Networks that an objective asks beside the one that trains: slot, and file or carried name.
+    pub networks: BTreeMap<String, String>,
     /// One for all components, or one per component.
     pub process: Vec<Setting>,
     pub objective: Setting,
@@ -43,6 +47,7 @@ impl Recipe {
             f.take(key).map(|v| Setting::from_value(key, v)).transpose()
         };
         let model = Setting::from_value("model", f.need("model")?)?;
+        let networks = config::networks(what, &mut f)?;
         let process = Setting::list("process", Some(f.need("process")?))?;
         if process.is_empty() {
             bail!(Format, "{what}: process is an empty list");
@@ -70,6 +75,7 @@ impl Recipe {
         Ok(Self {
             data,
             model,
+            networks,
             process,
             objective,
             sampler,

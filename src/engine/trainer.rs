@@ -4,18 +4,20 @@
 use super::Engine;
 use super::log::{Around, Log, Sums};
 use super::manifest::{self, Manifest};
+use super::model::Lender;
 use super::prepare::{Prepared, prepare};
 use super::recipe::Recipe;
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::Interrupt;
 use crate::exec::session::PIECE;
+use crate::graph::Weight;
 use crate::mem::Tensor;
 use crate::train::data::Read;
 use crate::train::{Dataset, Report, Training};
 use crate::weights::{SafeTensors, convert, write_pieces};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -53,7 +55,8 @@ impl Trainer {
     ) -> Result<Self> {
         let read = read(engine, &recipe, tables)?;
         let (skipped, what) = (read.skipped, read.what.clone());
-        let Prepared { parts, manifest, train, held_out } = prepare(engine, &recipe, read)?;
+        let Prepared { parts, manifest, train, held_out, lenders } =
+            prepare(engine, &recipe, read)?;
         let objective = engine.objective(&recipe.objective)?;
         let examples = train.len();
         let mut training = Training::new(
@@ -62,10 +65,10 @@ impl Trainer {
             objective.as_ref(),
             recipe.plan.clone(),
             train,
-            &HashMap::new(),
+            &mut |w| lent(&lenders, w),
             engine.budget(),
         )?;
-        training.describe(&settled(&manifest, &recipe));
+        training.describe(&settled(&manifest, &recipe, &lenders)?);
         Ok(Self {
             log: recipe.metrics.clone().map(Log::new),
             recipe,
@@ -89,11 +92,11 @@ impl Trainer {
         let ours = |(_, t): &(&str, &Arc<Tensor>)| !host.iter().any(|h| Arc::ptr_eq(h, t));
         let all = read.train.iter().chain(read.held_out.iter().flat_map(|t| t.iter()));
         let data: usize = all.filter(ours).map(|(_, t)| t.desc().bytes()).sum();
-        let Prepared { parts, .. } = prepare(engine, &recipe, read)?;
+        let Prepared { parts, lenders, .. } = prepare(engine, &recipe, read)?;
         let objective = engine.objective(&recipe.objective)?;
         let backend = Arc::clone(engine.backend());
-        let session =
-            Training::plan(backend, &parts, objective.as_ref(), &recipe.plan, &HashMap::new())?;
+        let frozen = &mut |w: &Weight| lent(&lenders, w);
+        let session = Training::plan(backend, &parts, objective.as_ref(), &recipe.plan, frozen)?;
         Ok(data as u64 + session)
     }
 
@@ -208,11 +211,26 @@ fn read(engine: &Engine, recipe: &Recipe, tables: Vec<(String, Arc<Tensor>)>) ->
 }
 
 /// The settings a step depends on; how the model is sampled later and what the file is called are not among them.
-fn settled(manifest: &Manifest, recipe: &Recipe) -> String {
+fn settled(manifest: &Manifest, recipe: &Recipe, lenders: &[Lender]) -> Result<String> {
     let parts = manifest.components.iter().map(|p| {
         let s = p.stats;
         json!([p.name, p.dims, p.process.to_value(), [s.x_mean, s.x_var, s.w_mean, s.w_var]])
     });
     let parts: Vec<Value> = parts.collect();
-    json!([manifest.model.to_value(), parts, recipe.objective.to_value()]).to_string()
+    let mut settled = vec![manifest.model.to_value(), parts.into(), recipe.objective.to_value()];
+    for lender in lenders {
+        settled.push(json!([lender.slot, lender.model.digest()?]));
+    }
+    Ok(Value::from(settled).to_string())
+}
+
+/// A weight of a network that stays as it is.
+fn lent(lenders: &[Lender], weight: &Weight) -> Result<Arc<Tensor>> {
+    let Some(lender) = lenders.iter().find(|l| l.slot == weight.slot) else {
+        bail!(Internal, "no model lends the network {}", weight.slot);
+    };
+    match lender.model.bind(&lender.name, &[weight])?.pop() {
+        Some(tensor) => Ok(tensor),
+        None => bail!(Internal, "weight {} was bound and is not there", weight.name),
+    }
 }

@@ -6,11 +6,12 @@ use super::data::{Dataset, Permutation};
 use super::objective::Objective;
 use super::optimizer::Optimizer;
 use super::parameter::{from_bytes, to_bytes};
-use super::update::{self, Frozen, Slots, Step};
+use super::update::{self, Slots, Step};
 use crate::bail;
 use crate::base::{Desc, Result};
 use crate::exec::{Backend, Interrupt, RunKey, Session, SessionBuilder};
-use crate::mem::{Budget, reserved};
+use crate::graph::Weight;
+use crate::mem::{Budget, Tensor, reserved};
 use crate::sample::build::Parts;
 use crate::weights::SafeTensors;
 use sha2::{Digest, Sha256};
@@ -71,7 +72,7 @@ impl Training {
         objective: &dyn Objective,
         plan: Plan,
         data: Dataset,
-        frozen: &Frozen,
+        frozen: &mut dyn FnMut(&Weight) -> Result<Arc<Tensor>>,
         budget: &Arc<Budget>,
     ) -> Result<Self> {
         if plan.batch == 0 || data.is_empty() {
@@ -114,7 +115,7 @@ impl Training {
         parts: &Parts,
         objective: &dyn Objective,
         plan: &Plan,
-        frozen: &Frozen,
+        frozen: &mut dyn FnMut(&Weight) -> Result<Arc<Tensor>>,
     ) -> Result<u64> {
         let mut builder = SessionBuilder::new(backend);
         built(&mut builder, parts, objective, plan, frozen)?;
@@ -335,10 +336,9 @@ fn built(
     parts: &Parts,
     objective: &dyn Objective,
     plan: &Plan,
-    frozen: &Frozen,
+    frozen: &mut dyn FnMut(&Weight) -> Result<Arc<Tensor>>,
 ) -> Result<Step> {
-    let mut slots =
-        Slots { trained: &plan.trained, views: &[], frozen: &mut update::lookup(frozen) };
+    let mut slots = Slots { trained: &plan.trained, views: &[], frozen };
     update::build(session, parts, objective, &plan.optimizer, plan.batch, None, &mut slots)
 }
 

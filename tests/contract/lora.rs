@@ -3,6 +3,7 @@
 use crate::rig::{Job, Plugins, Weights, backend, plugins, weights, with_lora};
 use diffx::graph::builder::Lora;
 use diffx::mem::{Budget, Tensor};
+use diffx::train::update::lookup;
 use diffx::train::{Dataset, Optimizer, Plan, Schedule, Training};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -129,7 +130,8 @@ fn only_adapters_train() {
     let data = Dataset::new(vec![x], vec![]).unwrap();
     let objective = p.objective("lora.fit", "{}");
     let mut training =
-        Training::new(backend(), &parts, &*objective, plan, data, &frozen, &budget).unwrap();
+        Training::new(backend(), &parts, &*objective, plan, data, &mut lookup(&frozen), &budget)
+            .unwrap();
     let mut names: Vec<String> =
         training.weights(false).unwrap().into_iter().map(|(n, _, _)| n).collect();
     names.sort();

@@ -9,6 +9,7 @@ use diffx::exec::{Interrupt, RunKey, SessionBuilder};
 use diffx::graph::Weight;
 use diffx::mem::{Budget, Tensor};
 use diffx::sample::Build;
+use diffx::train::update::lookup;
 use diffx::train::{Dataset, LossIo, Optimizer, Plan, Schedule, Sweep, Training};
 use std::collections::HashMap;
 
@@ -54,9 +55,16 @@ fn train(p: &Plugins, mode: u32) -> (f64, f64) {
     };
     let objective = p.objective("meanflow.objective", &format!(r#"{{"mode":{mode}}}"#));
     let data = Dataset::new(vec![x], vec![r]).unwrap();
-    let mut training =
-        Training::new(backend(), &parts, &*objective, plan, data, &HashMap::new(), &budget)
-            .unwrap();
+    let mut training = Training::new(
+        backend(),
+        &parts,
+        &*objective,
+        plan,
+        data,
+        &mut lookup(&HashMap::new()),
+        &budget,
+    )
+    .unwrap();
     while training.done() < training.steps() {
         training.advance(&mut || Interrupt::Continue).unwrap();
     }

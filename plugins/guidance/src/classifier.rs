@@ -81,7 +81,8 @@ impl Guidance for Classifier {
 impl Classifier {
     /// log p(class), `[rows]`.
     fn log_class<'b>(&self, b: Builder<'b>, e: &WrapEval<'b>) -> Result<Node<'b>> {
-        let out = log_h::asked(b, &self.slot, self.unit, e)?;
+        let out =
+            log_h::asked(b, &self.slot, self.unit, e, 1).pop().unwrap_or_else(|| b.error_node());
         let shape = out.shape();
         let (rows, classes) = match *shape {
             _ if out.is_error() => return Ok(out),

@@ -38,6 +38,7 @@ impl Factory for Doob {
         "h": string "P(event | state): of a normal posterior (exact for normal data), of Gamma data, or a network", default "normal", enum ["normal", "gamma", "network"];
         "slot": string "network: the slot that gives the logit of h, default h; several with commas between: h of telescoped events, which multiply";
         "unit": number "network: the root mean square of w in what it learned from; default that of the model's data", exclusiveMinimum 0;
+        "gradient": string "network: slots that give sigma grad log h, as cdg_gradient learns them, in the place of the gradient of slot; commas between";
         "dimension": number "gamma: of the Bessel process, 4 kappa theta / sigma^2 of CIR", default 3, exclusiveMinimum 0;
         "mean": number "gamma: of the data; default what the model's statistics say", exclusiveMinimum 0;
         "strength": number "of grad log h; the law is right at 1 only", default 1, minimum 0;
@@ -52,7 +53,7 @@ impl Factory for Doob {
             None => None,
         };
         let kind = config.one_of("h", &[("normal", 0), ("gamma", 1), ("network", 2)])?;
-        let learned = H::learned(config)?;
+        let learned = H::learned(config)?.with_gradient(config)?;
         let dimension = config.f64("dimension", 3.0, POSITIVE)?;
         let mean = config.opt_f64("mean", POSITIVE)?;
         let h = match kind {

@@ -21,30 +21,47 @@ pub(crate) enum H {
         slots: Vec<String>,
         /// The size of w its input is scaled by; None = what the statistics say.
         unit: Option<f64>,
+        /// Networks whose sum is `sigma grad log h`; none = the gradient of those in `slots`.
+        gradient: Vec<String>,
     },
 }
 
 impl H {
     /// Reads `slot` and `unit`.
     pub(crate) fn learned(config: &mut Config) -> Result<Self> {
-        let text = config.opt_str("slot")?.unwrap_or_else(|| "h".into());
-        let slots: Vec<String> = text.split(',').map(|s| s.trim().to_owned()).collect();
-        let twice = slots.iter().enumerate().any(|(i, s)| s.is_empty() || slots[..i].contains(s));
-        if twice {
-            return Err(Error::invalid(format!(
-                "slot is {text:?}, want names with commas between, each once"
-            )));
+        let slots = names(config, "slot")?.unwrap_or_else(|| vec!["h".into()]);
+        Ok(Self::Network { slots, unit: config.opt_f64("unit", POSITIVE)?, gradient: vec![] })
+    }
+
+    /// Reads `gradient`.
+    pub(crate) fn with_gradient(mut self, config: &mut Config) -> Result<Self> {
+        let named = names(config, "gradient")?;
+        if let (Self::Network { gradient, .. }, Some(named)) = (&mut self, named) {
+            *gradient = named;
         }
-        Ok(Self::Network { slots, unit: config.opt_f64("unit", POSITIVE)? })
+        Ok(self)
     }
 
     /// The networks it reads.
     pub(crate) fn slots(&self) -> Vec<String> {
         match self {
-            Self::Network { slots, .. } => slots.clone(),
+            Self::Network { slots, gradient, .. } => [&slots[..], gradient].concat(),
             _ => vec![],
         }
     }
+}
+
+/// Slots with commas between.
+fn names(config: &mut Config, key: &'static str) -> Result<Option<Vec<String>>> {
+    let Some(text) = config.opt_str(key)? else { return Ok(None) };
+    let slots: Vec<String> = text.split(',').map(|s| s.trim().to_owned()).collect();
+    let twice = slots.iter().enumerate().any(|(i, s)| s.is_empty() || slots[..i].contains(s));
+    if twice {
+        return Err(Error::invalid(format!(
+            "{key} is {text:?}, want names with commas between, each once"
+        )));
+    }
+    Ok(Some(slots))
 }
 
 /// At one evaluation.
@@ -77,9 +94,13 @@ pub(crate) fn at<'b>(
             slopes[c] = slope(b, value, &[e.x[c]]).pop();
             Ok(LogH { value, slope: slopes })
         }
-        H::Network { .. } => {
+        H::Network { gradient, unit, .. } => {
             let value = learned(b, h, e)?;
-            Ok(LogH { value, slope: slopes(b, value, e) })
+            let slope = match &gradient[..] {
+                [] => slopes(b, value, e),
+                slots => told(b, slots, *unit, e)?,
+            };
+            Ok(LogH { value, slope })
         }
     }
 }
@@ -132,13 +153,13 @@ fn normal<'b>(
 
 /// log h of networks, which read no D, `[rows]`.
 pub(crate) fn learned<'b>(b: Builder<'b>, h: &H, e: &WrapEval<'b>) -> Result<Node<'b>> {
-    let H::Network { slots, unit } = h else {
+    let H::Network { slots, unit, .. } = h else {
         return Err(Error::invalid("h is of no network"));
     };
     let rows = e.x.first().map_or(0, |x| x.shape().first().copied().unwrap_or(0));
     let mut sum: Option<Node<'b>> = None;
     for slot in slots {
-        let out = asked(b, slot, *unit, e)?;
+        let out = asked(b, slot, *unit, e, 1).pop().unwrap_or_else(|| b.error_node());
         if !out.is_error() && out.shape().iter().product::<i64>() != rows {
             return Err(Error::invalid(format!(
                 "network {slot}: gives more than one number per sample, want the logit of h"
@@ -173,7 +194,8 @@ pub(crate) fn asked<'b>(
     slot: &str,
     unit: Option<f64>,
     e: &WrapEval<'b>,
-) -> Result<Node<'b>> {
+    n_out: usize,
+) -> Vec<Node<'b>> {
     let (mut given, mut noise) = (Vec::new(), Vec::new());
     for (c, x) in e.x.iter().enumerate() {
         if b.component(c).is_some_and(|v| v.discrete) {
@@ -190,6 +212,33 @@ pub(crate) fn asked<'b>(
         Some(cond) => cond.clone(),
         None => (0..b.conds()).map(|i| b.cond(i).0).collect(),
     };
-    let out = b.network(slot, &given, &noise, &cond, 1);
-    Ok(out.first().copied().unwrap_or_else(|| b.error_node()))
+    b.network(slot, &given, &noise, &cond, n_out)
+}
+
+/// The gradient as networks say it that give `sigma grad log h` of each component.
+fn told<'b>(
+    b: Builder<'b>,
+    slots: &[String],
+    unit: Option<f64>,
+    e: &WrapEval<'b>,
+) -> Result<Vec<Option<Node<'b>>>> {
+    let mut sum: Vec<Option<Node<'b>>> = vec![None; e.x.len()];
+    for slot in slots {
+        let out = asked(b, slot, unit, e, e.x.len());
+        for (c, out) in out.into_iter().enumerate() {
+            let (x, sigma) = (&e.x[c], &e.sigma[c]); // as many as were asked for
+            if b.component(c).is_some_and(|v| v.discrete) {
+                continue;
+            }
+            let numbers = |n: Node<'b>| n.shape().iter().product::<i64>();
+            if !out.is_error() && numbers(out) != numbers(*x) {
+                let text =
+                    format!("network {slot}: gives other than a number for each of the state");
+                return Err(Error::invalid(text));
+            }
+            let slope = out.reshape(&x.shape()) / column(*sigma, *x).max(TINY);
+            sum[c] = Some(sum[c].map_or(slope, |s| s + slope));
+        }
+    }
+    Ok(sum)
 }

@@ -5,8 +5,8 @@
 //!
 //! The network (slot `base` here; a pipeline takes it as `h`) gives the logit of h for `w / sqrt(sigma^2 + unit^2)` and
 //! `ln(sigma)/4`, as the guidance `doob` calls it; the loss is the cross entropy, with the same minimum as the square and a gradient in the
-//! tails. Labels are said by the data alone, once per example. Levels are log-uniform in `range`, relative to the
-//! deviation of the data in w: at the small ones h is an edge that must be seen.
+//! tails. Labels are said by the data alone, once per example. Levels are log-uniform in `range`, relative to `unit` or,
+//! where none is given, to the deviation of the data in w: at the small ones h is an edge that must be seen.
 //!
 //! Metrics: `loss`, `positive` (share of the event in the batch), `brier` (mean of (h - label)^2).
 
@@ -20,7 +20,7 @@ use diffx_plugin::{
 #[derive(Debug)]
 pub(crate) struct Cdg {
     event: Option<Event>,
-    /// ln of the ends of sigma / sd.
+    /// ln of the ends of sigma / size.
     range: (f64, f64),
     unit: Option<f64>,
 }
@@ -32,7 +32,7 @@ impl Factory for Cdg {
     const SCHEMA: Option<&'static CStr> = schema![
         "event": string "what h is the probability of, as in max(x) >= 40";
         "unit": number "the root mean square of w that the input is scaled by; default that of these data. Give it where h is for a model of other data, here and in doob", exclusiveMinimum 0;
-        "range": numbers "[lowest, highest] sigma / deviation; default [0.002, 160]", exclusiveMinimum 0;
+        "range": numbers "[lowest, highest] sigma / unit, or / deviation of the data where no unit is given; default [0.002, 160]", exclusiveMinimum 0;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -40,15 +40,8 @@ impl Factory for Cdg {
             Some(text) => Some(Event::parse("event", &text)?),
             None => None,
         };
-        let range = match config.f64s("range", POSITIVE)?.as_deref() {
-            None => (0.002, 160.0),
-            Some([lo, hi]) if lo < hi => (*lo, *hi),
-            Some(other) => {
-                return Err(Error::invalid(format!("range is {other:?}, want [lowest, highest]")));
-            }
-        };
         let unit = config.opt_f64("unit", POSITIVE)?;
-        Ok(Self { event, range: (range.0.ln(), range.1.ln()), unit })
+        Ok(Self { event, range: range(config)?, unit })
     }
 }
 
@@ -70,25 +63,16 @@ impl Objective for Cdg {
         let x: Vec<Node<'b>> = (0..n).map(|c| io.x0(c)).collect();
         let label = holds(b, &event, &x).cast(0);
         let batch = b.batch();
-        // one place in the range per row, for all components
-        let (lo, hi) = self.range;
-        let log = b.uniform(&[batch], purpose::LEVEL) * (hi - lo) + lo;
-        let (mut given, mut noise) = (Vec::new(), Vec::new());
+        let log = level(b, self.range);
+        let (mut w, mut sigmas) = (Vec::new(), Vec::new());
         for (c, x) in x.iter().enumerate() {
             let law = b.process(c);
-            let mut dims = vec![1; x.shape().len()];
-            if let Some(first) = dims.first_mut() {
-                *first = batch;
-            }
-            let sigma = (log.exp() * b.stats(c).w_var.sqrt()).reshape(&dims);
-            let [w, _] = law.perturb(law.encode(*x), sigma, purpose::DATA);
-            let stats = b.stats(c);
-            let square = self.unit.map_or(stats.w_var + stats.w_mean * stats.w_mean, |u| u * u);
-            given.push(w * (sigma.square() + square).rsqrt());
-            noise.push(sigma.reshape(&[batch]).log() * 0.25);
+            let sigma = (log.exp() * size(b, c, self.unit)).reshape(&crate::level::shape(*x));
+            let [noised, _] = law.perturb(law.encode(*x), sigma, purpose::DATA);
+            w.push(noised);
+            sigmas.push(sigma);
         }
-        let cond: Vec<Node<'b>> = (0..b.conds()).map(|i| b.cond(i).0).collect();
-        let out = b.network("base", &given, &noise, &cond, 1);
+        let out = asked(b, "base", &w, &sigmas, &unit_of(b, n, self.unit), 1);
         let logit = match out.first() {
             Some(out) if out.shape().iter().product::<i64>() == batch => out.reshape(&[batch]),
             Some(out) if out.is_error() => b.error_node(),
@@ -106,6 +90,51 @@ impl Objective for Cdg {
         io.set_metric(2, (logit.sigmoid() - label).square().mean(&[]));
         Ok(())
     }
+}
+
+/// Reads `range`, as logarithms.
+pub(crate) fn range(config: &mut Config) -> Result<(f64, f64)> {
+    match config.f64s("range", POSITIVE)?.as_deref() {
+        None => Ok((0.002f64.ln(), 160f64.ln())),
+        Some([lo, hi]) if lo < hi => Ok((lo.ln(), hi.ln())),
+        Some(other) => Err(Error::invalid(format!("range is {other:?}, want [lowest, highest]"))),
+    }
+}
+
+/// The logarithm of a level relative to the deviation, one place in the range per row, for all components.
+pub(crate) fn level<'b>(b: Builder<'b>, (lo, hi): (f64, f64)) -> Node<'b> {
+    b.uniform(&[b.batch()], purpose::LEVEL) * (hi - lo) + lo
+}
+
+/// What levels are relative to: the size of the model's data where it is given, or the deviation of these. Data given an
+/// event are narrower than the model's, and an h must know the levels that the model starts from.
+pub(crate) fn size(b: Builder<'_>, c: usize, unit: Option<f64>) -> f64 {
+    unit.unwrap_or_else(|| b.stats(c).w_var.sqrt())
+}
+
+/// Squares of the sizes that states are scaled by: of each component.
+pub(crate) fn unit_of(b: Builder<'_>, components: usize, unit: Option<f64>) -> Vec<f64> {
+    let of = |c| {
+        let stats = b.stats(c);
+        unit.map_or(stats.w_var + stats.w_mean * stats.w_mean, |u| u * u)
+    };
+    (0..components).map(of).collect()
+}
+
+/// What the network of a slot says of `w / sqrt(sigma^2 + unit^2)` and `ln(sigma)/4`, as the guidance `doob` asks it.
+pub(crate) fn asked<'b>(
+    b: Builder<'b>,
+    slot: &str,
+    w: &[Node<'b>],
+    sigma: &[Node<'b>],
+    squares: &[f64],
+    n_out: usize,
+) -> Vec<Node<'b>> {
+    let scaled = |((w, s), u): ((&Node<'b>, &Node<'b>), &f64)| *w * (s.square() + *u).rsqrt();
+    let given: Vec<Node<'b>> = w.iter().zip(sigma).zip(squares).map(scaled).collect();
+    let noise: Vec<Node<'b>> = sigma.iter().map(|s| s.reshape(&[b.batch()]).log() * 0.25).collect();
+    let cond: Vec<Node<'b>> = (0..b.conds()).map(|i| b.cond(i).0).collect();
+    b.network(slot, &given, &noise, &cond, n_out)
 }
 
 #[cfg(test)]

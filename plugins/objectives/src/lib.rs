@@ -3,6 +3,7 @@
 
 mod adjoint;
 mod cdg;
+mod cdg_gradient;
 mod consistency;
 mod dpo;
 mod draft;
@@ -24,6 +25,7 @@ diffx_plugin::diffx_plugin! {
     license: "MIT OR Apache-2.0",
     objectives: [
         cdg::Cdg,
+        cdg_gradient::CdgGradient,
         dsm::Dsm,
         elbo::Elbo,
         ism::Ism,
