@@ -104,14 +104,15 @@ fn a_rare_event_by_telescoped_levels() {
     let (ks, p, draws) =
         (distance(&got.x, tail(4.0)), probability(&got.log_weight), mean_draws(&got));
     println!(
-        "telescoped: mean {mean:.4} +- {:.4} of 4.2256, variance {var:.4} of .0467, KS {ks:.4}, P {product:.3e} by the levels, {p:.1e} by h at the prior, {draws:.3} draws",
+        "telescoped: mean {mean:.4} +- {:.4} of 4.2256, variance {var:.4} of .0467, KS {ks:.4}, P {product:.3e} by the levels, {p:.3e} by h at the prior, {draws:.3} draws",
         (var / n as f64).sqrt()
     );
     assert!(got.inside.iter().all(|b| *b) && got.x.iter().all(|x| *x >= 4.0) && draws < 6.0);
     // the prototype of the golden row has 78 % inside, and mean 4.202 of those
     assert!((mean - 4.225_607).abs() < 0.03 && ks < 0.06, "{mean}, {ks}");
-    // four small networks say little of 3e-5 at the prior, where all of them are flat; the levels do
+    // what the levels say together, and what h of all of them says at the prior, which is where log_weight is from
     assert!((product / 3.167_12e-5).ln().abs() < 0.3, "{product}");
+    assert!((p / 3.167_12e-5).ln().abs() < 0.4, "{p}");
     // the last h alone, without those it was learned beside, is of another law
     it["guidance"][0]["config"]["slot"] = json!("h3");
     it["guidance"][0]["config"]["redraws"] = json!(0);
@@ -182,12 +183,10 @@ fn learned_h_of_positive_processes() {
             1.0 / p
         );
         assert!(got.inside.iter().all(|b| *b) && got.x.iter().all(|x| *x >= edge), "{name}");
-        // at the root's corner at 0 a small network is coarse: this h of BESQ is not good enough by itself
-        let allowed = if name == "besq" { 0.08 } else { most };
-        assert!(ks < allowed && draws < 3.0, "{name}: KS {ks}, {draws} draws");
+        assert!(ks < most && draws < 4.0, "{name}: KS {ks}, {draws} draws");
         assert!((said / p).ln().abs() < 0.25, "{name}: {said}, {p}");
         if name == "besq" {
-            // as a twist it is
+            // as a twist
             let steer = json!({"event": event, "h": "network", "unit": unit, "particles": 128, "finish": "draw"});
             it["guidance"] = json!([{"id": "steer", "config": steer}]);
             let got = run(&model, &it, 8192).unwrap();
