@@ -37,7 +37,7 @@ pub(crate) struct Host {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Draw samples of a model
-    Sample(Sample),
+    Sample(Box<Sample>),
     /// Measure the path of a model once, and write it with a grid that adapts to it
     Pilot(Pilot),
     /// Train a model on a series
