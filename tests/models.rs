@@ -341,3 +341,16 @@ fn a_lent_network_is_asked_as_the_base_is() {
     let lent = json!({"steps": 4, "networks": {"base": {"model": folder.0.to_str()}}});
     assert_eq!(samples(&folder.0, &lent).1, samples(&folder.0, &json!({"steps": 4})).1);
 }
+
+/// The corrector of the VE SDE goes by norms over the batch, as published, unless each sample is to have its own.
+#[test]
+fn a_corrector_may_go_by_each_sample() {
+    let ve = json!({"_class_name": "ScoreSdeVeScheduler", "sigma_max": 50.0});
+    let folder = scheduled("ve", &ve.to_string());
+    let drawn = |per_sample: bool, batch: usize| {
+        let scheduler = json!({"config": ve, "norms_per_sample": per_sample});
+        samples(&folder.0, &json!({"steps": 5, "batch": batch, "scheduler": scheduler})).1
+    };
+    assert_ne!(drawn(false, 1), drawn(false, 4), "a batch of one has other means");
+    assert_eq!(drawn(true, 1), drawn(true, 4));
+}

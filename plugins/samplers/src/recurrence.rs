@@ -11,7 +11,7 @@
 //!
 //! Rows of `langevin` are a corrector's (Song et al. 2021, algorithm 4): the state's terms give w + s, and the step is
 //! e s + √(2e) z, e = 2 (snr |z|/|s|)² with the means of both norms over the batch. So there, and only there, a sample
-//! knows of the others.
+//! knows of the others, unless `langevin_alone` takes the norms of each.
 
 use crate::discrete;
 use crate::linear::history;
@@ -28,6 +28,8 @@ pub(crate) struct Recurrence {
     terms: Vec<Term>,
     clip: Clip,
     snr: f64,
+    /// Norms of each sample, instead of their means over the batch.
+    alone: bool,
     /// Rows of the corrector.
     langevin: Vec<usize>,
     /// Rows of learned variance, and the least and largest logarithm of each row.
@@ -81,6 +83,7 @@ impl Factory for Recurrence {
         "threshold": number "share of the magnitudes of a sample whose quantile D is clipped to and divided by", minimum 0, maximum 1;
         "threshold_max": number "largest such quantile; the least is 1", default 1, exclusiveMinimum 0;
         "langevin": integers "rows that correct by a Langevin step", minimum 0, maximum 1048576;
+        "langevin_alone": boolean "whether each sample corrects by its own norms, instead of by their means over the batch", default false;
         "learned": integers "rows whose variance the network gives", minimum 0, maximum 1048576;
         "log_small": numbers "least logarithm of the variance, one per row";
         "log_large": numbers "largest logarithm of the variance, one per row";
@@ -103,6 +106,7 @@ impl Factory for Recurrence {
             config.f64s("log_large", ..)?.unwrap_or_default(),
         ];
         let snr = config.f64("snr", 0.15, POSITIVE)?;
+        let alone = config.bool("langevin_alone", false)?;
         let rows = levels.len().saturating_sub(1);
         if !learned.is_empty() && ends.iter().any(|e| e.len() != rows) {
             let (a, b) = (ends[0].len(), ends[1].len());
@@ -142,6 +146,7 @@ impl Factory for Recurrence {
                 (None, None) => Clip::No,
             },
             snr,
+            alone,
             langevin,
             learned,
             ends,
@@ -331,7 +336,12 @@ fn deviation<'b>(
 impl Recurrence {
     fn langevin<'b>(&self, x: Node<'b>, score: Node<'b>, z: Node<'b>) -> Node<'b> {
         let axes: Vec<i64> = (1..x.shape().len() as i64).collect();
-        let norm = |v: Node<'b>| v.square().sum(&axes).sqrt().mean(&[0]);
+        let mut ones = x.shape().to_vec();
+        ones.iter_mut().skip(1).for_each(|d| *d = 1);
+        let norm = |v: Node<'b>| {
+            let each = v.square().sum(&axes).sqrt();
+            if self.alone { each.reshape(&ones) } else { each.mean(&[0]) }
+        };
         let step = (norm(z) / norm(score) * self.snr).square() * 2.0;
         x + step * score + (step * 2.0).sqrt() * z
     }

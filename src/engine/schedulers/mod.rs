@@ -144,7 +144,11 @@ pub fn translate(value: Value, steps: u32, strength: Option<f64>) -> Result<Tran
         }
         other => bail!(Format, "scheduler: is {}, want a path or an object", kind(&other)),
     };
-    plan(&config, &asked)?.translate(&config)
+    let mut out = plan(&config, &asked)?.translate(&config)?;
+    if asked.norms_per_sample {
+        out.sampler.config.insert("langevin_alone".into(), json!(true));
+    }
+    Ok(out)
 }
 
 /// How many of so many steps are left out of a run that makes this share of them.
@@ -209,6 +213,7 @@ fn ask(f: &mut Fields, asked: &mut Asked) -> Result<()> {
         }
     }
     asked.mu = f.number("mu")?;
+    asked.norms_per_sample = f.flag("norms_per_sample")?.unwrap_or(false);
     let sigmas = f.numbers("sigmas")?;
     asked.sigmas = (!sigmas.is_empty()).then_some(sigmas);
     asked.order = f.whole("order", 1, 4)?.map_or(asked.order, |n| n as usize);

@@ -25,6 +25,8 @@ pub struct Asked {
     pub sigmas: Option<Vec<f64>>,
     /// Of LMS.
     pub order: usize,
+    /// Of the VE SDE: its corrector goes by the norms of each sample, instead of their means over the batch.
+    pub norms_per_sample: bool,
     /// Steps that are left out at the beginning, for a sample that is noised to where the others set out.
     pub skipped: usize,
 }
@@ -42,6 +44,7 @@ impl Asked {
             mu: None,
             sigmas: None,
             order: 4,
+            norms_per_sample: false,
             skipped: 0,
         }
     }

@@ -207,6 +207,7 @@ fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Point)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::linear::{DENOISED, RAW, REGISTER, REGISTERS, SAMPLE};
     use super::*;
 
     #[test]
@@ -222,6 +223,42 @@ mod tests {
             for (row, at) in m.stages.iter().zip(&m.at[1..]) {
                 assert!((row.iter().sum::<f64>() - at).abs() < 1e-14, "{} at {at}", m.name);
             }
+        }
+    }
+
+    /// The sample at the end, of a normal law of this deviation, from `z`; D is known there.
+    fn ended(calls: &[Call], deviation: f64, z: f64) -> f64 {
+        let (mut x, mut registers) = (z, [0.0; REGISTERS]);
+        for c in calls {
+            let (a, s) = (c.at.alpha, c.at.sigma);
+            let d = a * deviation * deviation * x / (a * a * deviation * deviation + s * s);
+            let of = |f: &Form| {
+                let known = f.0[SAMPLE] * x + (f.0[DENOISED] + f.0[RAW]) * d;
+                known + f.0[REGISTER..].iter().zip(&registers).map(|(f, r)| f * r).sum::<f64>()
+            };
+            let next = of(&c.next);
+            let keep: Vec<(usize, f64)> = c.keep.iter().map(|(k, f)| (*k, of(f))).collect();
+            keep.into_iter().for_each(|(k, v)| registers[k] = v);
+            x = next;
+        }
+        x
+    }
+
+    /// The flow takes z to deviation z: an error goes down at least as the order of the method says.
+    #[test]
+    fn steps_have_their_order() {
+        for (name, order) in [("euler", 1.0), ("midpoint", 2.0), ("heun2", 2.0), ("rk4", 4.0)] {
+            let method = METHODS.iter().find(|m| m.name == name).unwrap();
+            let error = |n: usize| {
+                let mut calls = Vec::new();
+                // to where the velocity is smooth still
+                let times = moments(0.5, n + 1);
+                times.windows(2).for_each(|p| step(&mut calls, method, p[0], p[1] - p[0]));
+                let want = 1.3 * (0.25_f64 * 0.36 + 0.25).sqrt();
+                (ended(&calls, 0.6, 1.3) - want).abs()
+            };
+            let seen = (error(8) / error(16)).log2();
+            assert!(seen > order - 0.35, "{name}: {seen}"); // midpoint has 3 on this law
         }
     }
 }
