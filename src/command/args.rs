@@ -125,7 +125,7 @@ pub(crate) struct Sample {
 /// Words about pictures, and of other programs.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Pictures {
-    /// A class by its number or its name in the model (repeatable: samples take them in turn)
+    /// A class by its number or its name in the model, or `all` (repeatable: samples take them in turn)
     #[arg(long, value_name = "CLASS")]
     pub(crate) class: Vec<String>,
     /// Scale of classifier-free guidance
@@ -210,7 +210,7 @@ pub(crate) struct Train {
     /// The held-out window the file carries starts at this date
     #[arg(long, value_name = "DATE")]
     pub(crate) show: Option<String>,
-    /// Channels of pictures: rgb, rgba or grey
+    /// Channels of pictures: rgb, rgba, premultiplied or grey
     #[arg(long)]
     pub(crate) channels: Option<String>,
     /// Labels of pictures: folders, or a CSV file

@@ -8,6 +8,7 @@ mod eval;
 mod inspect;
 mod npy;
 mod output;
+mod page;
 mod picture;
 mod pilot;
 mod plugins;

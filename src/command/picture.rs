@@ -2,7 +2,7 @@
 //! samples of a run as one PNG. Where the model has an autoencoder the state is its latents.
 
 use super::args::Pictures;
-use super::npy;
+use super::{npy, page};
 use diffx::base::{DType, Desc, Result};
 use diffx::engine::{Evaluation, OpenModel};
 use diffx::mem::{Budget, Tensor};
@@ -211,8 +211,15 @@ pub(super) fn classes(
 }
 
 fn class(model: &OpenModel, text: &str) -> Result<u64> {
+    let own = page::classes(&model.manifest.data);
+    if let Some(number) = own.iter().position(|name| name == text) {
+        return Ok(number as u64);
+    }
     if let Ok(number) = text.parse() {
         return Ok(number);
+    }
+    if !own.is_empty() {
+        bail!(NotFound, "--class {text:?}, want all, or one of: {}", own.join(", "));
     }
     let labels = model.manifest.provenance.get("id2label").and_then(Value::as_object);
     let is =

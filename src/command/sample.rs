@@ -3,10 +3,11 @@
 use super::args::{Host, Pictures, Sample};
 use super::chart::{Fan, dates_after};
 use super::output::{Format, Results, numbers};
-use super::picture;
 use super::progress::Progress;
 use super::{Failure, engine, usage};
+use super::{page, picture};
 use diffx::base::{DType, Desc, Result};
+use diffx::engine::carried::names as carried_names;
 use diffx::engine::{Job, JobOptions, OpenModel, Pipeline, Setting, State};
 use diffx::mem::{Budget, Tensor};
 use diffx::sample::{Cond, IMAGE};
@@ -21,10 +22,14 @@ use std::time::{Duration, Instant};
 /// Samples where nobody says how many, and they are no pictures.
 const SAMPLES: usize = 512;
 
-/// `diffx` alone.
+/// The carried model of pictures.
+const PICTURES: &str = "tiles";
+
+/// `diffx` alone: a page of pictures of every class, or the fan where no model of pictures is carried.
 pub(super) fn carried(host: &Host) -> std::result::Result<(), Failure> {
-    let args = Sample {
-        model: "vix".into(),
+    let pictures = carried_names().any(|name| name == PICTURES);
+    let mut args = Sample {
+        model: if pictures { PICTURES } else { "vix" }.into(),
         process: None,
         sampler: None,
         grid: None,
@@ -38,8 +43,13 @@ pub(super) fn carried(host: &Host) -> std::result::Result<(), Failure> {
         dtype: None,
         batch: None,
         pictures: Pictures::default(),
-        out: vec!["diffx-sample.png".into(), "diffx-sample.csv".into()],
+        out: vec!["diffx-sample.png".into()],
     };
+    if pictures {
+        (args.num, args.pictures.class) = (Some(64), vec![page::ALL.into()]);
+    } else {
+        args.out.push("diffx-sample.csv".into());
+    }
     run(host, &args)
 }
 
@@ -56,7 +66,7 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     let pictures = picture::Job::new(&model, &args.pictures, settings.get("networks"))?;
     let config = completed(settings, &model, &pictures);
     let pipeline = Pipeline::new(&model, &config)?;
-    let classes = &args.pictures.class;
+    let classes = &page::expanded(&args.pictures.class, &model.manifest.data);
     let num = args.num.unwrap_or(match (classes.len(), pictures.pictures) {
         (0, false) => SAMPLES,
         (0, true) => picture::SAMPLES,
@@ -91,7 +101,7 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
     }
     let seconds = started.elapsed().as_secs_f64();
 
-    let show = Shown::of(&model, &inputs)?;
+    let (show, data) = (Shown::of(&model, &inputs)?, &model.manifest.data);
     let results = Results {
         tensors: &tensors,
         headings: &show.headings,
@@ -104,16 +114,25 @@ pub(super) fn run(host: &Host, args: &Sample) -> std::result::Result<(), Failure
         )]),
     };
     for (path, format) in &formats {
-        match format {
-            Format::Png if pictures.pictures => {
+        let first = tensors.first().map(|(_, t)| t);
+        let shown = args.pictures.image.is_none() && !pictures.decode; // --image has a page of its own
+        let framed =
+            first.filter(|_| shown).and_then(|t| Some((page::Frame::of(data, t.dims())?, t)));
+        match (format, framed) {
+            (Format::Png, Some((frame, samples))) => {
+                let title = (show.quantity.clone(), show.subtitle(num, args));
+                let png = frame.page(samples, &page::captions(classes, data, num), title)?;
+                atomic::replace(path, |out| out.write_all(&png))?;
+            }
+            (Format::Png, None) if pictures.pictures => {
                 let Some((_, samples)) = tensors.first() else {
                     return Err(fail!(Internal, "a run gave no results").into());
                 };
                 let png = pictures.png(samples)?;
                 atomic::replace(path, |out| out.write_all(&png))?;
             }
-            Format::Png => show.draw(&results, args, path)?,
-            other => results.write(path, *other)?,
+            (Format::Png, None) => show.draw(&results, args, path)?,
+            (other, _) => results.write(path, *other)?,
         }
     }
     let names: Vec<String> = formats.iter().map(|(p, _)| p.display().to_string()).collect();
@@ -336,6 +355,20 @@ impl Shown {
         })
     }
 
+    /// What was sampled how.
+    fn subtitle(&self, samples: usize, args: &Sample) -> String {
+        let process = args.process.as_deref().map_or(self.process.as_str(), |p| {
+            let id = p.split(':').next().unwrap_or(p);
+            id.rsplit('.').next().unwrap_or(id)
+        });
+        format!(
+            "{samples} samples of {}: a {} network under the {} process",
+            args.model,
+            self.network,
+            process.to_uppercase()
+        )
+    }
+
     /// The fan of one component of one dimension.
     fn draw(&self, results: &Results<'_>, args: &Sample, path: &Path) -> Result<()> {
         let Some((_, tensor)) = results.tensors.first() else {
@@ -349,16 +382,7 @@ impl Shown {
                 tensor.desc()
             );
         };
-        let process = args.process.as_deref().map_or(self.process.as_str(), |p| {
-            let id = p.split(':').next().unwrap_or(p);
-            id.rsplit('.').next().unwrap_or(id)
-        });
-        let mut subtitle = format!(
-            "{rows} samples of {}: a {} network under the {} process",
-            args.model,
-            self.network,
-            process.to_uppercase()
-        );
+        let mut subtitle = self.subtitle(rows, args);
         if let (Some(last), false) = (self.history_dates.last(), self.history.is_empty()) {
             subtitle.push_str(&format!(", given the {} values to {last}", self.history.len()));
         }

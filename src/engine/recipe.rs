@@ -5,7 +5,7 @@ use super::log::Metrics;
 use super::setting::Setting;
 use super::strict::{self, Fields};
 use crate::base::{DType, Result};
-use crate::train::data::reader::{Channels, Labels};
+use crate::train::data::reader::{Channels, Labels, Layout};
 use crate::train::data::{Source, Stamp};
 use crate::train::{Optimizer, Plan, Schedule};
 use crate::{bail, fail};
@@ -167,11 +167,12 @@ fn source(value: Value) -> Result<Source> {
             Some("log_return") => true,
             Some(other) => bail!(Format, "data: values is {other}, want level or log_return"),
         },
-        channels: match f.text("channels")?.as_deref() {
-            None | Some("rgb") => Channels::Rgb,
-            Some("rgba") => Channels::Rgba,
-            Some("grey") => Channels::Grey,
-            Some(other) => bail!(Format, "data: channels is {other}, want rgb, rgba or grey"),
+        channels: named(&mut f, "channels", Channels::NAMES)?.unwrap_or(default.channels),
+        layout: named(&mut f, "layout", Layout::NAMES)?.unwrap_or(default.layout),
+        mirror: match f.take("mirror") {
+            None | Some(Value::Bool(false)) => Vec::new(),
+            Some(Value::Bool(true)) => vec![String::new()], // every path begins with nothing
+            Some(list) => strings("mirror", list)?,
         },
         labels: match f.text("labels")? {
             None => Labels::None,
@@ -182,15 +183,36 @@ fn source(value: Value) -> Result<Source> {
         given,
     };
     f.done()?;
+    if held_out > 0.0 && !out.mirror.is_empty() {
+        bail!(
+            Format,
+            "data: with mirror the reflections of what held_out sets aside are trained on"
+        );
+    }
     Ok(out)
 }
 
-/// A text or a list of texts.
+/// The value of a name in a table.
+fn named<T: Copy>(f: &mut Fields, key: &str, table: &[(&str, T)]) -> Result<Option<T>> {
+    let Some(name) = f.text(key)? else { return Ok(None) };
+    match table.iter().find(|(n, _)| *n == name) {
+        Some((_, value)) => Ok(Some(*value)),
+        None => {
+            let names: Vec<&str> = table.iter().map(|(n, _)| *n).collect();
+            bail!(Format, "data: {key} is {name}, want one of {}", names.join(", "))
+        }
+    }
+}
+
+/// A text or a list of texts; none where there is no such key.
 fn texts(f: &mut Fields, key: &str) -> Result<Vec<String>> {
-    let list = match f.take(key) {
-        None => Vec::new(),
-        Some(Value::Array(list)) => list,
-        Some(one) => vec![one],
+    f.take(key).map_or(Ok(Vec::new()), |value| strings(key, value))
+}
+
+fn strings(key: &str, value: Value) -> Result<Vec<String>> {
+    let list = match value {
+        Value::Array(list) => list,
+        one => vec![one],
     };
     let text = |v: Value| match v {
         Value::String(s) => Ok(s),
@@ -226,6 +248,14 @@ mod tests {
                 "split is \"2019\"",
             ),
             (r#"{"data":{"path":"a"},"model":"m","process":"c","stepz":3}"#, "unknown key stepz"),
+            (
+                r#"{"data":{"path":"a","layout":"cwh"},"model":"m","process":"c"}"#,
+                "layout is cwh, want one of hwc, chw",
+            ),
+            (
+                r#"{"data":{"path":"a","mirror":true,"held_out":0.1},"model":"m","process":"c"}"#,
+                "with mirror the reflections",
+            ),
             (r#"{"data":{"path":"a"},"model":"m","process":"c","dtype":"i8"}"#, "dtype is i8"),
         ] {
             let e = Recipe::parse(text).unwrap_err();

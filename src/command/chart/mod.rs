@@ -4,6 +4,8 @@ mod canvas;
 mod date;
 mod fan;
 mod ticks;
+mod tiles;
 
 pub(crate) use date::dates_after;
 pub(crate) use fan::Fan;
+pub(crate) use tiles::Tiles;

@@ -1,9 +1,9 @@
-//! The reader of pictures: a folder of PNG files of one size to `x` [examples, height, width, channels] in [-1, 1], with
-//! labels from the folders below it or from a CSV file. Files are taken in the order of their paths, so that an example
-//! has the same number on every machine.
+//! The reader of pictures: a folder of PNG files of one size to `x` [examples, height, width, channels] (or channels first)
+//! in [-1, 1], with labels from the folders below it or from a CSV file. Files are taken in the order of their paths, so
+//! that an example has the same number on every machine; reflections stand behind all of them, in the same order.
 
 use super::Tables;
-use super::reader::{Channels, Labels, Read, Reader, Source};
+use super::reader::{Channels, Labels, Layout, Read, Reader, Source};
 use crate::base::{DType, Desc, Result};
 use crate::mem::{Budget, Tensor, zeros};
 use crate::weights::plain_file;
@@ -30,7 +30,7 @@ impl Reader for Pictures {
     }
 
     fn keys(&self) -> &'static [&'static str] {
-        &["channels", "labels", "held_out"]
+        &["channels", "layout", "mirror", "labels", "held_out"]
     }
 
     fn takes(&self, path: &Path) -> bool {
@@ -47,32 +47,39 @@ impl Reader for Pictures {
             bail!(NotFound, "{}: no .png files there", root.display());
         };
         let (width, height) = file(&root.join(first), source.channels, budget, &mut Vec::new())?;
-        let channels = source.channels.count();
-        let n = found.pictures.len();
-        let desc = Desc::new(DType::F32, &[n, height, width, channels])?;
+        let size = [height, width, source.channels.count()];
+        let reflected = |p: &PathBuf| source.mirror.iter().any(|m| begins(p, m));
+        let twice: Vec<usize> =
+            (0..found.pictures.len()).filter(|i| reflected(&found.pictures[*i])).collect();
+        let n = found.pictures.len() + twice.len();
+        let desc = Desc::new(DType::F32, &[&[n][..], &source.layout.dims(size)].concat())?;
         let mut x = Tensor::new(desc, budget).map_err(|e| e.within(format!("{n} pictures")))?;
         let mut pixels = Vec::new();
-        let each = (height * width * channels * 4).max(1);
-        for (name, cells) in found.pictures.iter().zip(x.bytes_mut().chunks_exact_mut(each)) {
+        let each = (height * width * source.channels.count() * 4).max(1);
+        let (once, again) = x.bytes_mut().split_at_mut(found.pictures.len() * each);
+        let mut again = again.chunks_exact_mut(each);
+        for (name, cells) in found.pictures.iter().zip(once.chunks_exact_mut(each)) {
             let path = root.join(name);
-            let size = file(&path, source.channels, budget, &mut pixels)?;
-            if size != (width, height) {
+            let this = file(&path, source.channels, budget, &mut pixels)?;
+            if this != (width, height) {
                 bail!(
                     Invalid,
                     "{}: is {} by {} pixels, {} is {width} by {height}; want one size",
                     path.display(),
-                    size.0,
-                    size.1,
+                    this.0,
+                    this.1,
                     first.display()
                 );
             }
-            for (cell, v) in cells.chunks_exact_mut(4).zip(&pixels) {
-                cell.copy_from_slice(&(f32::from(*v) / 127.5 - 1.0).to_ne_bytes());
+            place(&pixels, size, source.layout, false, cells);
+            if let (true, Some(cells)) = (reflected(name), again.next()) {
+                place(&pixels, size, source.layout, true, cells);
             }
         }
         let mut train = Tables::default();
         train.add("x", Arc::new(x), budget)?;
-        if let Some(labels) = labels {
+        if let Some(mut labels) = labels {
+            labels.extend(twice.iter().map(|i| labels[*i]).collect::<Vec<_>>()); // one label a picture
             let desc = Desc::new(DType::I32, &[n])?;
             let table = Tensor::from_bytes(desc, bytemuck::cast_slice(&labels), budget)?;
             train.add("label", Arc::new(table), budget)?;
@@ -82,17 +89,40 @@ impl Reader for Pictures {
         put("kind", json!("png"));
         put("file", json!(root.file_name().unwrap_or_default().to_string_lossy()));
         put("name", json!(source.name));
-        put("size", json!([height, width, channels]));
+        put("size", json!(size));
+        put("channels", json!(source.channels.name()));
+        put("layout", json!(source.layout.name()));
         if !classes.is_empty() {
             put("classes", json!(classes));
         }
         Ok(Read {
-            what: format!("{n} pictures of {width} by {height}"),
+            what: match twice.len() {
+                0 => format!("{n} pictures of {width} by {height}"),
+                k => format!("{n} pictures of {width} by {height}, {k} of them reflections"),
+            },
             train,
             skipped: found.others,
             about,
             ..Read::default()
         })
+    }
+}
+
+/// Whether the path below the root, with slashes, begins so.
+fn begins(path: &Path, with: &str) -> bool {
+    let parts: Vec<_> = path.iter().map(|p| p.to_string_lossy()).collect();
+    parts.join("/").starts_with(with)
+}
+
+/// Pixels row by row as floats in [-1, 1] where they belong.
+fn place(pixels: &[u8], size: [usize; 3], layout: Layout, reflect: bool, out: &mut [u8]) {
+    let [_, width, channels] = size;
+    for (i, v) in pixels.iter().enumerate() {
+        let (y, x, c) = (i / channels / width, i / channels % width, i % channels);
+        let x = if reflect { width - 1 - x } else { x };
+        if let Some(cell) = out.chunks_exact_mut(4).nth(layout.at(size, y, x, c)) {
+            cell.copy_from_slice(&(f32::from(*v) / 127.5 - 1.0).to_ne_bytes());
+        }
     }
 }
 
@@ -247,6 +277,10 @@ pub fn decode(
         let on_black = |v: u8| ((u32::from(v) * u32::from(alpha) + 127) / 255) as u8;
         match channels {
             Channels::Rgba => out.extend_from_slice(&[rgb[0], rgb[1], rgb[2], alpha]),
+            Channels::Premultiplied => {
+                out.extend_from_slice(&rgb.map(on_black));
+                out.push(alpha);
+            }
             Channels::Rgb => out.extend_from_slice(&rgb.map(on_black)),
             Channels::Grey => {
                 // ITU-R BT.601
@@ -303,6 +337,41 @@ mod tests {
         let some = read(Channels::Rgb, Labels::Csv(root.join("labels.csv")));
         assert_eq!(some.train.get("label").unwrap().elements::<i32>().unwrap(), [7]);
         assert_eq!(some.skipped, 3);
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn reflections_stand_behind_all_pictures_in_any_layout() {
+        let root = folder("mirror");
+        write(&root.join("a/1.png"), 2, png::ColorType::Rgba, &[255, 0, 0, 255, 0, 255, 0, 0]);
+        write(&root.join("b/2.png"), 2, png::ColorType::Rgba, &[255, 255, 255, 51, 0, 0, 0, 255]);
+        let read = |layout, mirror: &[&str]| {
+            let mirror = mirror.iter().map(|m| (*m).to_owned()).collect();
+            let source = Source {
+                layout,
+                mirror,
+                ..source(&root, Channels::Premultiplied, Labels::Folders)
+            };
+            let read = Pictures.read(&source, &Budget::unlimited()).unwrap();
+            let x = read.train.get("x").unwrap();
+            let bytes = x.elements::<f32>().unwrap().iter().map(|v| (v + 1.0) * 127.5);
+            let bytes: Vec<u8> = bytes.map(|v| v.round() as u8).collect();
+            let labels = read.train.get("label").unwrap().elements::<i32>().unwrap().to_vec();
+            (x.dims().to_vec(), bytes, labels, read.about)
+        };
+        let a = [255, 0, 0, 255, 0, 0, 0, 0]; // what is clear has lost its green
+        let b = [51, 51, 51, 51, 0, 0, 0, 255];
+        let (dims, bytes, labels, about) = read(Layout::Hwc, &["b/"]);
+        assert_eq!((&dims[..], &labels[..]), (&[3, 1, 2, 4][..], &[0, 1, 1][..]));
+        assert_eq!(bytes, [&a[..], &b, &[0, 0, 0, 255, 51, 51, 51, 51]].concat());
+        assert_eq!(
+            (&about["channels"], &about["layout"]),
+            (&json!("premultiplied"), &json!("hwc"))
+        );
+        let (dims, bytes, labels, _) = read(Layout::Chw, &[""]);
+        assert_eq!((&dims[..], &labels[..]), (&[4, 4, 1, 2][..], &[0, 1, 0, 1][..]));
+        assert_eq!(bytes[..8], [255, 0, 0, 0, 0, 0, 255, 0]);
+        assert_eq!(bytes[16..24], [0, 255, 0, 0, 0, 0, 0, 255]);
         std::fs::remove_dir_all(&root).unwrap();
     }
 

@@ -30,6 +30,9 @@ pub struct Source {
     /// Differences of logarithms instead of the values themselves.
     pub returns: bool,
     pub channels: Channels,
+    pub layout: Layout,
+    /// How the paths of pictures begin that are examples a second time, left and right exchanged.
+    pub mirror: Vec<String>,
     pub labels: Labels,
     /// Share of the examples that is set aside, where the source does not say which.
     pub held_out: f64,
@@ -43,6 +46,8 @@ pub enum Channels {
     Grey,
     Rgb,
     Rgba,
+    /// RGBA with colours multiplied by alpha: what is clear has one colour, not whichever the file hides there.
+    Premultiplied,
 }
 
 impl Channels {
@@ -50,7 +55,54 @@ impl Channels {
         match self {
             Self::Grey => 1,
             Self::Rgb => 3,
-            Self::Rgba => 4,
+            Self::Rgba | Self::Premultiplied => 4,
+        }
+    }
+
+    /// As configs say it.
+    pub const NAMES: &[(&str, Self)] = &[
+        ("rgb", Self::Rgb),
+        ("rgba", Self::Rgba),
+        ("premultiplied", Self::Premultiplied),
+        ("grey", Self::Grey),
+    ];
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, c)| *c == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// The order of a picture's axes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Height, width, channels.
+    Hwc,
+    /// Channels, height, width, as convolutions take them.
+    Chw,
+}
+
+impl Layout {
+    /// As configs say it.
+    pub const NAMES: &[(&str, Self)] = &[("hwc", Self::Hwc), ("chw", Self::Chw)];
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, l)| *l == self).map_or("", |(name, _)| name)
+    }
+
+    /// Sizes of a picture of so many rows, columns and channels.
+    pub fn dims(self, [height, width, channels]: [usize; 3]) -> [usize; 3] {
+        match self {
+            Self::Hwc => [height, width, channels],
+            Self::Chw => [channels, height, width],
+        }
+    }
+
+    /// Where a value stands in a picture of such sizes.
+    pub fn at(self, size: [usize; 3], y: usize, x: usize, c: usize) -> usize {
+        let [height, width, channels] = size;
+        match self {
+            Self::Hwc => (y * width + x) * channels + c,
+            Self::Chw => (c * height + y) * width + x,
         }
     }
 }
@@ -79,6 +131,8 @@ impl Default for Source {
             show: None,
             returns: false,
             channels: Channels::Rgb,
+            layout: Layout::Hwc,
+            mirror: Vec::new(),
             labels: Labels::None,
             held_out: 0.0,
             given: Vec::new(),
