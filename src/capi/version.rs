@@ -17,7 +17,7 @@ pub extern "C" fn dfx_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What this build can do.
+/// What every build can do; `cuda` is one of those that found nvcc.
 const FEATURES: &[&str] = &["cpu", "train"];
 
 /// # Safety
@@ -27,7 +27,8 @@ pub unsafe extern "C" fn dfx_has_feature(name: *const c_char) -> i32 {
     quiet(0, || {
         // Safety: as the caller promised.
         let name = unsafe { super::guard::text(name, "feature") };
-        i32::from(matches!(name, Ok(Some(name)) if FEATURES.contains(&name)))
+        let has = |name| FEATURES.contains(&name) || name == "cuda" && crate::engine::has_cuda();
+        i32::from(matches!(name, Ok(Some(name)) if has(name)))
     })
 }
 

@@ -351,6 +351,11 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Whether this build holds kernels for CUDA devices; whether there is a device shows when one is opened.
+pub fn has_cuda() -> bool {
+    cuda::has_kernels()
+}
+
 fn backend(options: &Options) -> Result<Arc<dyn Backend>> {
     match options.device.as_str() {
         "" | "cpu" if options.cuda_stream != 0 => {
