@@ -72,7 +72,9 @@ impl Reader for Pictures {
                 );
             }
             place(&pixels, size, source.layout, false, cells);
-            if let (true, Some(cells)) = (reflected(name), again.next()) {
+            if reflected(name)
+                && let Some(cells) = again.next()
+            {
                 place(&pixels, size, source.layout, true, cells);
             }
         }
