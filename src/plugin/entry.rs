@@ -11,8 +11,8 @@ use std::ffi::c_void;
 const MAX_FACTORIES: u32 = 256;
 const MAX_SCHEMA: usize = 1 << 20;
 
-/// The layout of each minor we know.
-const LAYOUTS: &[(u16, u32)] = &[(abi::ABI_MINOR, abi::LAYOUT)];
+/// The layout of each minor we know: a plugin of one of these runs.
+pub const LAYOUTS: &[(u16, u32)] = &[(abi::ABI_MINOR, abi::LAYOUT)];
 
 /// The kinds of `diffx_plugin.h`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

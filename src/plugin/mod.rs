@@ -39,7 +39,7 @@ mod registry;
 mod sealed;
 
 pub use elf::check as check_library;
-pub use entry::Kind;
+pub use entry::{Kind, LAYOUTS};
 pub use host::{Host, Log};
 pub use instance::Factory;
 pub use load::Trust;

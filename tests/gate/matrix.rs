@@ -1,6 +1,6 @@
 //! Skew. Frozen hosts and plugins, built against their own headers, run on today's engine and give what the same
-//! sources give when they are built against today's headers; a plugin of an older layout is refused, with its version
-//! for a reason. And the other way round: plugins and hosts of a header that does not exist yet, derived from today's by
+//! sources give when they are built against today's headers, as long as the engine lists their layout; a plugin of another
+//! is refused, with its version for a reason. And the other way round: plugins and hosts of a header that does not exist yet, derived from today's by
 //! growing it, work as far as the rules say and are refused in words beyond that.
 //!
 //! `DIFFX_TEST_ENGINE=/path/libdiffx.so` puts another engine in place of today's: an older release, once there is one.
@@ -8,6 +8,7 @@
 use crate::frozen::generations;
 use crate::reader::read;
 use crate::tools::{engine, folder, has, header, host, plugin, root, run, source};
+use diffx::plugin::LAYOUTS;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -31,8 +32,11 @@ fn frozen_hosts_and_plugins_run_on_todays_engine() {
         };
         let layout = |include: &Path| {
             let text = std::fs::read_to_string(include.join("diffx_plugin.h")).unwrap();
-            ["DFX_PLUGIN_LAYOUT", "DFX_PLUGIN_ABI_MINOR"].map(|s| read(&text).stamp(s))
+            ["DFX_PLUGIN_ABI_MINOR", "DFX_PLUGIN_LAYOUT"].map(|s| read(&text).stamp(s))
         };
+        let runs = accepted(layout(&old), LAYOUTS);
+        // nothing a descriptor tells is another, so no engine may mind the minor
+        assert!(runs || layout(&old)[1] != layout(&today)[1], "{name}: not in LAYOUTS");
         let (old_host, new_host) = (built("host", &old), built("host", &today));
         let (old_plugin, new_plugin) = (built("plugin", &old), built("plugin", &today));
         let say =
@@ -47,7 +51,7 @@ fn frozen_hosts_and_plugins_run_on_todays_engine() {
         assert_eq!(say(&old_host, &new_plugin), both_new, "{name}: an old host");
         for host in [&new_host, &old_host] {
             let said = say(host, &old_plugin);
-            if layout(&old) == layout(&today) {
+            if runs {
                 assert_eq!(said, both_new, "{name}: an old plugin");
             } else {
                 assert_ne!(generation, newest, "the newest frozen plugin is sampled");
@@ -64,6 +68,27 @@ fn frozen_hosts_and_plugins_run_on_todays_engine() {
             }
         }
         println!("{name}:\n{both_new}");
+    }
+}
+
+/// Whether an engine that lists these layouts takes a plugin of this minor and layout.
+fn accepted([minor, layout]: [i128; 2], listed: &[(u16, u32)]) -> bool {
+    listed.iter().any(|(m, l)| (i128::from(*m), i128::from(*l)) == (minor, layout))
+}
+
+#[test]
+fn an_older_minor_runs_where_its_layout_is_listed() {
+    let stamps = ["DFX_PLUGIN_ABI_MINOR", "DFX_PLUGIN_LAYOUT"];
+    let today = stamps.map(|s| read(&header("diffx_plugin.h")).stamp(s));
+    assert!(accepted(today, LAYOUTS), "today's header: {today:?}");
+    let listed = [(1, 0xaaaa_aaaa), (2, 0xbbbb_bbbb)];
+    for (minor, layout, runs) in [
+        (2, 0xbbbb_bbbb, true),
+        (1, 0xaaaa_aaaa, true),
+        (1, 0xbbbb_bbbb, false),
+        (0, 0xaaaa_aaaa, false),
+    ] {
+        assert_eq!(accepted([minor, layout], &listed), runs, "{minor} {layout:#x}");
     }
 }
 
