@@ -1,5 +1,5 @@
 //! The gate itself under test: one deliberate break of each kind, made in a copy of today's headers, must be seen and
-//! named; growth must not; and a break is let through only where the header owns up to it and is frozen.
+//! named; growth must not, but has a number; and a change is let through only where the header owns up to it and is frozen.
 
 use crate::compare::{Frozen, differences, gate, host, plugin};
 use crate::frozen::kept;
@@ -33,7 +33,20 @@ const KINDS: &[&str] = &[
     "removed function",
     "renumbered constant",
     "changed signature",
+    "changed calling convention",
 ];
+
+fn breaks(said: &[String]) -> Vec<&String> {
+    said.iter().filter(|s| s.contains(" breaks ")).collect()
+}
+
+/// What the gate says of headers that are frozen as they are.
+fn once_frozen(host: &Interface, plugin: &Interface) -> Vec<String> {
+    let mut more = kept();
+    let (name, excused) = ("v0-next".to_owned(), false);
+    more.push(Frozen { name, host: host.clone(), plugin: plugin.clone(), excused });
+    gate(&more, host, plugin)
+}
 
 #[test]
 fn every_kind_of_break_is_caught() {
@@ -188,14 +201,84 @@ fn every_kind_of_break_is_caught() {
             "diffx.h",
             "*dfx_progress_fn)(void *user, dfx_job *job,",
             "*dfx_progress_fn)(dfx_job *job, void *user,",
-            "type dfx_progress_fn was int32_t (void *, dfx_job *, const dfx_progress *)",
+            "type dfx_progress_fn was int32_t DFX_CALL DFX_NOEXCEPT (void *, dfx_job *, const dfx_progress *)",
         ),
         (
             "changed signature",
             "diffx_plugin.h",
             "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, double value)",
             "dfx_node   (DFX_CALL *scalar)(dfx_graph *g, float value)",
-            "dfx_graph_api.scalar was dfx_node (dfx_graph *, double)",
+            "dfx_graph_api.scalar was dfx_node DFX_CALL (dfx_graph *, double)",
+        ),
+        (
+            "changed calling convention",
+            "diffx.h",
+            "typedef void (DFX_CALL *dfx_log_fn)",
+            "typedef void (*dfx_log_fn)",
+            "type dfx_log_fn was void DFX_CALL DFX_NOEXCEPT (void *, int32_t, const char *) and is void DFX_N",
+        ),
+        (
+            "changed calling convention",
+            "diffx.h",
+            "DFX_API void       dfx_job_cancel",
+            "DFX_API void DFX_CALL dfx_job_cancel",
+            "function dfx_job_cancel was void (const dfx_job *) and is void DFX_CALL (",
+        ),
+        (
+            "changed calling convention",
+            "diffx_plugin.h",
+            "dfx_node   (DFX_CALL *scalar)",
+            "dfx_node   (*scalar)",
+            "dfx_graph_api.scalar was dfx_node DFX_CALL (dfx_graph *, double) [1] and is dfx_node (",
+        ),
+        (
+            "another convention by the old name",
+            "diffx.h",
+            "define DFX_CALL __cdecl",
+            "define DFX_CALL __stdcall",
+            "macro DFX_CALL was define DFX_CALL __cdecl [ifndef DIFFX_H,",
+        ),
+        (
+            "another convention by the old name",
+            "diffx_plugin.h",
+            "define DFX_CALL __cdecl",
+            "define DFX_CALL __stdcall",
+            "macro DFX_CALL was define DFX_CALL __cdecl",
+        ),
+        (
+            "another convention where there was none",
+            "diffx_plugin.h",
+            "#  define DFX_CALL\n",
+            "#  define DFX_CALL __attribute__((regparm(3)))\n",
+            "macro DFX_CALL was",
+        ),
+        (
+            "another platform",
+            "diffx.h",
+            "#if defined(_WIN32)\n#  define DFX_CALL",
+            "#if defined(_WIN64)\n#  define DFX_CALL",
+            "macro DFX_CALL was define DFX_CALL __cdecl",
+        ),
+        (
+            "another convention behind the first",
+            "diffx_plugin.h",
+            "#define DFX_PLUGIN_MAGIC ",
+            "#undef DFX_CALL\n#define DFX_CALL __vectorcall\n#define DFX_PLUGIN_MAGIC ",
+            "undef DFX_CALL [ifndef",
+        ),
+        (
+            "callback that may throw",
+            "diffx.h",
+            "const dfx_progress *p) DFX_NOEXCEPT;",
+            "const dfx_progress *p);",
+            "type dfx_progress_fn was int32_t DFX_CALL DFX_NOEXCEPT (",
+        ),
+        (
+            "callback that may throw",
+            "diffx.h",
+            "define DFX_NOEXCEPT noexcept",
+            "define DFX_NOEXCEPT",
+            "macro DFX_NOEXCEPT was define DFX_NOEXCEPT noexcept [",
         ),
         (
             "changed pointer target",
@@ -242,7 +325,8 @@ fn every_kind_of_break_is_caught() {
     ];
     for (kind, name, from, to, words) in cases {
         let said = verdict(name, from, to);
-        assert!(said.iter().any(|s| s.contains(words)), "{kind}: want {words:?} in {said:#?}");
+        let named = breaks(&said).iter().any(|s| s.contains(words));
+        assert!(named, "{kind}: want {words:?} in {said:#?}");
     }
     for kind in KINDS {
         for header in ["diffx.h", "diffx_plugin.h"] {
@@ -252,8 +336,10 @@ fn every_kind_of_break_is_caught() {
     println!("{} breaks, all caught", cases.len());
 }
 
+/// Growth is refused as it stands and when it is frozen without a number, and passes with a higher minor and frozen.
 #[test]
 fn growth_is_no_break() {
+    let tail = "    dfx_status (DFX_CALL *fit)(const void *self, dfx_fit *io, dfx_error *err);\n";
     for (name, from, to) in [
         (
             "diffx.h",
@@ -270,28 +356,67 @@ fn growth_is_no_break() {
             "#define DFX_JOB_QUEUED    0u",
             "#define DFX_JOB_QUEUED    0u\n#define DFX_JOB_PAUSED 5u",
         ),
-        ("diffx_plugin.h", "    dfx_process_fn sde; ", "    dfx_process_fn sde; /* (x) */"),
         (
             "diffx_plugin.h",
             "typedef struct dfx_pilot {",
             "typedef struct dfx_trial {\n    uint32_t struct_size;\n    uint32_t n;\n} dfx_trial;\ntypedef struct dfx_pilot {",
         ),
+        // a function at the end of a table
+        ("diffx_plugin.h", tail, &format!("{tail}    dfx_process_fn bridge;\n")),
         // a reserved field gets a meaning
         (
             "diffx.h",
             "    uint32_t    reserved;\n    const char *device;",
             "    uint32_t    priority;\n    const char *device;",
         ),
-        // names of arguments and comments are not the ABI
+    ] {
+        let said = verdict(name, from, to);
+        let all_of = |s: &str| s.contains(name) && s.contains("freeze another: ");
+        assert!(said.len() == 1 && all_of(&said[0]), "{from} -> {to}: {said:#?}");
+        let grown = changed(name, from, to);
+        let both = |text: &str| {
+            let one = |this: &str| read(&if this == name { text.to_owned() } else { header(this) });
+            (one("diffx.h"), one("diffx_plugin.h"))
+        };
+        let (host, plugin) = both(&grown);
+        let said = once_frozen(&host, &plugin);
+        assert!(said.len() == 1 && said[0].contains("without a higher DFX_"), "{said:#?}");
+        let stamp = if name == "diffx.h" { "DFX_API_MINOR" } else { "DFX_PLUGIN_ABI_MINOR" };
+        let minor = read(&grown).stamp(stamp);
+        let numbered = |to: i128| {
+            let line = format!("#define {stamp} {minor}\n");
+            assert!(grown.contains(&line), "{line}");
+            let (host, plugin) = both(&grown.replace(&line, &format!("#define {stamp} {to}\n")));
+            once_frozen(&host, &plugin)
+        };
+        assert_eq!(numbered(minor + 1), [""; 0], "{from} -> {to}");
+        let said = numbered(minor - 1);
+        assert!(said.len() == 1 && said[0].contains("without a higher DFX_"), "{said:#?}");
+    }
+}
+
+/// Names of arguments and comments are not the ABI.
+#[test]
+fn words_are_no_change() {
+    for (name, from, to) in [
+        ("diffx_plugin.h", "    dfx_process_fn sde; ", "    dfx_process_fn sde; /* (x) */"),
         ("diffx.h", "uint32_t budget_us)", "uint32_t microseconds /* about */)"),
+        ("diffx.h", "#  define DFX_CALL __cdecl", "#   define  DFX_CALL   __cdecl /* theirs */"),
     ] {
         assert_eq!(verdict(name, from, to), [""; 0], "{from} -> {to}");
     }
-    let text = header("diffx_plugin.h");
-    let tail = "    dfx_status (DFX_CALL *fit)(const void *self, dfx_fit *io, dfx_error *err);\n";
-    assert!(text.contains(tail));
-    let more = text.replace(tail, &format!("{tail}    dfx_process_fn bridge;\n"));
-    assert_eq!(plugin(&read(&text), &read(&more)), [""; 0], "a function at the end of a table");
+}
+
+/// The excuse of the past is one: without it the pair is refused.
+#[test]
+fn growth_of_the_past_needs_its_excuse() {
+    let mut all = kept();
+    assert!(all[1].excused);
+    all[1].excused = false;
+    let said = gate(&all, &read(&header("diffx.h")), &read(&header("diffx_plugin.h")));
+    let words =
+        "diffx.h of v0-2026-11-23 is not that of v0-2026-11, without a higher DFX_API_MINOR";
+    assert_eq!(said, [words]);
 }
 
 /// While the major is 0 a break may be owned up to; from 1 on it may not.
@@ -307,8 +432,9 @@ fn a_break_is_excused_only_by_another_generation() {
     };
     let layout = old.lines().find(|l| l.starts_with("#define DFX_PLUGIN_LAYOUT")).unwrap();
     assert_eq!(plugin(&was, &other(layout, "#define DFX_PLUGIN_LAYOUT 0x12345678u")), [""; 0]);
+    // a minor is for growth alone
     let minor = format!("#define DFX_PLUGIN_ABI_MINOR {}", was.stamp("DFX_PLUGIN_ABI_MINOR"));
-    assert_eq!(plugin(&was, &other(&minor, "#define DFX_PLUGIN_ABI_MINOR 99")), [""; 0]);
+    assert_eq!(plugin(&was, &other(&minor, "#define DFX_PLUGIN_ABI_MINOR 99")).len(), 1);
     // the same two headers, both of major 1: nothing excuses
     let major = |text: &str| {
         read(&text.replace("#define DFX_PLUGIN_ABI_MAJOR 0", "#define DFX_PLUGIN_ABI_MAJOR 1"))
@@ -319,9 +445,13 @@ fn a_break_is_excused_only_by_another_generation() {
     assert_eq!(plugin(&major(&old), &major(&owned)).len(), 1);
     // and the stamp of one header does not excuse the other
     let host_old = read(&header("diffx.h"));
-    let gone =
-        read(&changed("diffx.h", "DFX_API void       dfx_job_cancel(const dfx_job *j);", ""));
-    assert_eq!(host(&host_old, &gone), ["function dfx_job_cancel is gone"]);
+    let gone = changed("diffx.h", "DFX_API void       dfx_job_cancel(const dfx_job *j);", "");
+    assert_eq!(host(&host_old, &read(&gone)), ["function dfx_job_cancel is gone"]);
+    // diffx.h has its minor for both, a higher one
+    let minor = format!("#define DFX_API_MINOR {}", host_old.stamp("DFX_API_MINOR"));
+    let with = |to: &str| read(&gone.replacen(&minor, &format!("#define DFX_API_MINOR {to}"), 1));
+    assert_eq!(host(&host_old, &with("99")), [""; 0]);
+    assert_eq!(host(&host_old, &with("0")), ["function dfx_job_cancel is gone"]);
     assert_eq!(differences(&host_old, &host_old), [""; 0]);
 }
 
@@ -348,9 +478,11 @@ fn another_generation_is_frozen_before_it_passes() {
         ),
     ] {
         // the break alone, the stamp alone, both
-        let breaks = |said: &[String]| said.iter().filter(|s| s.contains(" breaks ")).count();
         let alone = verdict(name, from, broken);
-        assert!(!alone.is_empty() && breaks(&alone) == alone.len(), "{alone:#?}");
+        assert!(
+            !breaks(&alone).is_empty() && breaks(&alone).len() + 1 == alone.len(),
+            "{alone:#?}"
+        );
         let said = verdict(name, stamp, to);
         assert!(said.len() == 1 && said[0].contains("freeze another"), "{said:#?}");
         let text = changed(name, stamp, to).replacen(from, broken, 1);
@@ -360,7 +492,8 @@ fn another_generation_is_frozen_before_it_passes() {
         assert!(said.len() == 1 && said[0].contains("freeze another"), "{said:#?}");
         // frozen: it passes, and today's header no longer does
         let mut more = kept();
-        more.push(Frozen { name: "v0-next".into(), host: host.clone(), plugin: plugin.clone() });
+        let (next, excused) = ("v0-next".to_owned(), false);
+        more.push(Frozen { name: next, host: host.clone(), plugin: plugin.clone(), excused });
         assert_eq!(gate(&more, &host, &plugin), [""; 0]);
         let back = gate(&more, &read(&header("diffx.h")), &read(&header("diffx_plugin.h")));
         assert!(!back.is_empty());
@@ -372,7 +505,8 @@ fn another_generation_is_frozen_before_it_passes() {
         } else {
             gate(&more, &host, &again)
         };
-        assert!(said.len() == 1 && said[0].contains("breaks v0-next"), "{said:#?}");
+        let broke = breaks(&said);
+        assert!(broke.len() == 1 && broke[0].contains("breaks v0-next"), "{said:#?}");
     }
 }
 
@@ -387,6 +521,12 @@ fn the_reader_misses_nothing() {
             (l.starts_with("typedef struct ") || l.starts_with("struct ")) && l.contains('{')
         };
         assert_eq!(found.structs.len(), text.lines().filter(open).count(), "structs of {name}");
+        let pointers = found
+            .types
+            .values()
+            .chain(found.structs.iter().flat_map(|s| s.fields.iter().map(|f| &f.ty)));
+        let called = pointers.filter(|ty| ty.contains(" DFX_CALL ")).count();
+        assert_eq!(called, text.matches("(DFX_CALL *").count(), "callbacks of {name}");
         for prefix in ["DFX_OP_", "DFX_ATTR_", "DFX_E_", "DFX_KIND_", "DFX_JOB_", "DFX_PURPOSE_"] {
             let mine = found.constants.keys().filter(|k| k.starts_with(prefix)).count();
             let theirs = text

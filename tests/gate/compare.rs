@@ -1,11 +1,11 @@
 //! What of an older header a newer one breaks. Appending is no break: a struct that grows may get fields at its end, a
 //! reserved field may get a meaning, and functions, types and constants may be added. Anything else is, unless the header
-//! says it is another generation: while the major is 0 a break of `diffx_plugin.h` needs another layout hash or minor, one
-//! of `diffx.h` another minor; from 1 on there is no such way. Nobody gets past the gate by saying so alone: the stamps of
-//! today's headers must be those of the newest frozen generation, so a header that says it is another one is frozen first,
-//! and from then on nothing of it may change.
+//! says it is another generation: while the major is 0 a break of `diffx_plugin.h` needs another layout hash, one of
+//! `diffx.h`, which has none, a higher minor; from 1 on there is no such way. Growth needs a higher minor (or that layout).
+//! Nobody gets past the gate by saying so alone: today's headers must be those of the newest frozen generation, word for
+//! word of what they promise, so whatever changes is frozen first, and from then on nothing of it may change.
 
-use crate::layout::{TARGETS, place};
+use crate::layout::{TARGETS, interface, place};
 use crate::reader::{Interface, STAMPS, Struct};
 
 /// A frozen generation: what its headers promise.
@@ -14,6 +14,8 @@ pub(crate) struct Frozen {
     pub(crate) name: String,
     pub(crate) host: Interface,
     pub(crate) plugin: Interface,
+    /// Whether its `diffx.h` may hold more than the one before without a higher minor: an error of the past.
+    pub(crate) excused: bool,
 }
 
 /// What keeps these headers from being today's, given all that was frozen, the newest last.
@@ -27,19 +29,76 @@ pub(crate) fn gate(frozen: &[Frozen], new_host: &Interface, new_plugin: &Interfa
             out.extend(said.into_iter().map(|s| format!("{header} breaks {}: {s}", old.name)));
         }
     }
-    let Some(newest) = frozen.last() else { return vec!["nothing is frozen".into()] };
-    for stamp in STAMPS {
-        for (old, new) in [(&newest.host, new_host), (&newest.plugin, new_plugin)] {
-            let (was, is) = (old.stamp(stamp), new.stamp(stamp));
-            if was != is {
+    for pair in frozen.windows(2) {
+        let [old, new] = pair else { continue };
+        let numbered = [
+            ("diffx.h", host_numbered(&old.host, &new.host) || new.excused, "DFX_API_MINOR"),
+            (
+                "diffx_plugin.h",
+                plugin_numbered(&old.plugin, &new.plugin),
+                "DFX_PLUGIN_ABI_MINOR or another DFX_PLUGIN_LAYOUT",
+            ),
+        ];
+        for (header, fine, stamp) in numbered {
+            if !fine {
                 out.push(format!(
-                    "{stamp} is {is:#x}, in the newest frozen generation {} {was:#x}: freeze another",
-                    newest.name
+                    "{header} of {} is not that of {}, without a higher {stamp}",
+                    new.name, old.name
                 ));
             }
         }
     }
+    let Some(newest) = frozen.last() else { return vec!["nothing is frozen".into()] };
+    for (header, old, new) in
+        [("diffx.h", &newest.host, new_host), ("diffx_plugin.h", &newest.plugin, new_plugin)]
+    {
+        let changes = changes(old, new);
+        if !changes.is_empty() {
+            out.push(format!(
+                "{header} is not that of the newest frozen generation {}, freeze another: {}",
+                newest.name,
+                changes.join("; ")
+            ));
+        }
+    }
     out
+}
+
+/// The lines of a snapshot that are not the same, as a diff has them; in another order all are.
+fn changes(old: &Interface, new: &Interface) -> Vec<String> {
+    let (was, is) = (interface(old), interface(new));
+    let lost = was.lines().filter(|l| !is.lines().any(|i| i == *l)).map(|l| format!("-{l}"));
+    let got = is.lines().filter(|l| !was.lines().any(|w| w == *l)).map(|l| format!("+{l}"));
+    let mut out: Vec<String> = lost.chain(got).collect();
+    if out.is_empty() && was != is {
+        out.push("the same lines in another order".into());
+    }
+    out
+}
+
+/// Whether what a header promises has the number it should have beside an older one: a higher one where there is more.
+fn host_numbered(old: &Interface, new: &Interface) -> bool {
+    unchanged(old, new) || higher(old, new, "DFX_API_MAJOR", "DFX_API_MINOR")
+}
+
+fn plugin_numbered(old: &Interface, new: &Interface) -> bool {
+    unchanged(old, new)
+        || higher(old, new, "DFX_PLUGIN_ABI_MAJOR", "DFX_PLUGIN_ABI_MINOR")
+        || old.stamp("DFX_PLUGIN_LAYOUT") != new.stamp("DFX_PLUGIN_LAYOUT")
+}
+
+fn unchanged(old: &Interface, new: &Interface) -> bool {
+    let bare = |of: &Interface| {
+        let mut of = of.clone();
+        of.constants.retain(|name, _| !STAMPS.contains(&name.as_str()));
+        interface(&of)
+    };
+    bare(old) == bare(new)
+}
+
+fn higher(old: &Interface, new: &Interface, major: &str, minor: &str) -> bool {
+    let version = |of: &Interface| (of.stamp(major), of.stamp(minor));
+    version(new) > version(old)
 }
 
 /// One sentence per break, the stamps aside.
@@ -54,9 +113,11 @@ pub(crate) fn differences(old: &Interface, new: &Interface) -> Vec<String> {
             Some(_) => {}
         }
     }
-    for (what, old, new) in
-        [("type", &old.types, &new.types), ("function", &old.functions, &new.functions)]
-    {
+    for (what, old, new) in [
+        ("macro", &old.macros, &new.macros),
+        ("type", &old.types, &new.types),
+        ("function", &old.functions, &new.functions),
+    ] {
         for (name, was) in old {
             match new.get(name) {
                 None => out.push(format!("{what} {name} is gone")),
@@ -119,21 +180,18 @@ fn is_new(name: &str, was: &Struct) -> bool {
     was.fields.iter().all(|f| f.name != name)
 }
 
-/// Whether the newer header may break the older one: it is another generation of its major 0.
-fn stamped(old: &Interface, new: &Interface, major: &str, others: &[&str]) -> bool {
-    let changed = others.iter().any(|s| old.stamp(s) != new.stamp(s));
-    old.stamp(major) == 0 && (new.stamp(major) != 0 || changed)
-}
-
 /// The verdict on `diffx.h`: what it breaks without saying so.
 pub(crate) fn host(old: &Interface, new: &Interface) -> Vec<String> {
-    let excused = stamped(old, new, "DFX_API_MAJOR", &["DFX_API_MINOR"]);
+    let excused =
+        old.stamp("DFX_API_MAJOR") == 0 && higher(old, new, "DFX_API_MAJOR", "DFX_API_MINOR");
     if excused { Vec::new() } else { differences(old, new) }
 }
 
-/// The verdict on `diffx_plugin.h`.
+/// The verdict on `diffx_plugin.h`. Its minor says that there is more, never that something is another thing: an engine
+/// takes plugins of lower minors, and tells by the layout alone which it may not take.
 pub(crate) fn plugin(old: &Interface, new: &Interface) -> Vec<String> {
-    let stamps = ["DFX_PLUGIN_ABI_MINOR", "DFX_PLUGIN_LAYOUT"];
-    let excused = stamped(old, new, "DFX_PLUGIN_ABI_MAJOR", &stamps);
+    let other = |stamp: &str| old.stamp(stamp) != new.stamp(stamp);
+    let excused = old.stamp("DFX_PLUGIN_ABI_MAJOR") == 0
+        && (other("DFX_PLUGIN_ABI_MAJOR") || other("DFX_PLUGIN_LAYOUT"));
     if excused { Vec::new() } else { differences(old, new) }
 }

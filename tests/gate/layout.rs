@@ -105,6 +105,9 @@ pub(crate) fn interface(all: &Interface) -> String {
     for (name, value) in &all.constants {
         writeln!(out, "constant {name} {value}").unwrap();
     }
+    for (name, ways) in &all.macros {
+        writeln!(out, "macro {name} {ways}").unwrap();
+    }
     for (name, ty) in &all.types {
         writeln!(out, "type {name} {ty}").unwrap();
     }

@@ -25,10 +25,15 @@ pub(crate) struct Struct {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Interface {
     pub(crate) constants: BTreeMap<String, i128>,
+    /// Of `MACROS`: each definition with where it holds, in the order of the header.
+    pub(crate) macros: BTreeMap<String, String>,
     pub(crate) types: BTreeMap<String, String>,
     pub(crate) functions: BTreeMap<String, String>,
     pub(crate) structs: Vec<Struct>,
 }
+
+/// Words of signatures that are macros: what they stand for on each platform is part of the ABI.
+const MACROS: &[&str] = &["DFX_CALL", "DFX_NOEXCEPT"];
 
 /// Constants that say which version this is: they are meant to change.
 pub(crate) const STAMPS: &[&str] = &[
@@ -66,7 +71,7 @@ pub(crate) fn read(header: &str) -> Interface {
         }
         _ => text,
     };
-    let mut code = String::new();
+    let (mut code, mut inside) = (String::new(), Vec::new());
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let Some(directive) = line.trim_start().strip_prefix('#') else {
@@ -78,8 +83,18 @@ pub(crate) fn read(header: &str) -> Interface {
         while let Some(more) = whole.strip_suffix('\\') {
             whole = format!("{more} {}", lines.next().unwrap_or_default().trim());
         }
-        if let Some(rest) = whole.trim_start().strip_prefix("define ") {
-            let (name, value) = rest.trim().split_once(char::is_whitespace).unwrap_or((rest, ""));
+        let whole = whole.split_whitespace().collect::<Vec<_>>().join(" ");
+        conditional(&whole, &mut inside);
+        let defined = whole.strip_prefix("define ").or_else(|| whole.strip_prefix("undef "));
+        if let Some((name, _)) = defined.map(|d| d.split_once(' ').unwrap_or((d, "")))
+            && MACROS.contains(&name)
+        {
+            let all: &mut String = out.macros.entry(name.to_owned()).or_default();
+            all.push_str(if all.is_empty() { "" } else { "; " });
+            all.push_str(&format!("{whole} [{}]", inside.join(", ")));
+        }
+        if let Some(rest) = whole.strip_prefix("define ") {
+            let (name, value) = rest.split_once(' ').unwrap_or((rest, ""));
             if let Some(value) = number(value.trim()).filter(|_| !name.contains('(')) {
                 out.constants.insert(name.to_owned(), value);
             }
@@ -90,6 +105,20 @@ pub(crate) fn read(header: &str) -> Interface {
         declare(&statement, &frozen, &mut out);
     }
     out
+}
+
+/// Keeps what holds where we are: the directives we are inside of, the branches not taken before this one included.
+fn conditional(directive: &str, inside: &mut Vec<String>) {
+    let word = directive.split([' ', '(']).next().unwrap_or_default();
+    match word {
+        "if" | "ifdef" | "ifndef" => inside.push(directive.to_owned()),
+        "elif" | "else" => {
+            let before = inside.last_mut().expect("an #if before");
+            *before = format!("{before} {directive}");
+        }
+        "endif" => drop(inside.pop().expect("an #if before")),
+        _ => {}
+    }
 }
 
 fn without_comments(text: &str) -> String {
@@ -146,8 +175,7 @@ fn statements(code: &str) -> Vec<String> {
 }
 
 fn declare(statement: &str, frozen: &[&str], out: &mut Interface) {
-    let text = statement.replace("DFX_CALL ", "").replace(" DFX_NOEXCEPT", "");
-    let text = text.trim();
+    let text = statement.trim();
     if text.starts_with("DFX_STATIC_ASSERT") {
         return;
     }
@@ -168,7 +196,7 @@ fn declare(statement: &str, frozen: &[&str], out: &mut Interface) {
         return;
     }
     if let Some(rest) = text.strip_prefix("typedef ") {
-        let (name, ty) = if rest.contains("(*") { callable(rest) } else { declarator(rest) };
+        let (name, ty) = if rest.contains('(') { callable(rest) } else { declarator(rest) };
         out.types.insert(name, ty);
         return;
     }
@@ -181,7 +209,7 @@ fn declare(statement: &str, frozen: &[&str], out: &mut Interface) {
 fn fields(body: &str, known: &Interface) -> Vec<Field> {
     let mut out = Vec::new();
     for line in body.split(';').map(str::trim).filter(|l| !l.is_empty()) {
-        if line.contains("(*") {
+        if line.contains('(') {
             let (name, ty) = callable(line);
             out.push(Field { name, ty, count: 1 });
             continue;
@@ -212,25 +240,26 @@ fn spaced(ty: &str) -> String {
     ty.replace('*', " * ").split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// `ret (*name)(args)` or `ret name(args)` as (name, "ret (types)").
+/// `ret (CALL *name)(args) END` or `ret name(args) END` as (name, "ret CALL END (types)"): how a function is called and
+/// what it promises stand before the brackets, so that the type of a pointer to one ends in a bracket.
 fn callable(text: &str) -> (String, String) {
-    let (head, args) = match text.split_once("(*") {
-        Some((ret, rest)) => {
-            let (name, args) = rest.split_once(')').expect("a function pointer ends");
-            ((name.trim().to_owned(), spaced(ret)), args.trim())
+    let close = text.rfind(')').unwrap_or_else(|| panic!("a function has arguments: {text}"));
+    let (text, end) = (&text[..close], text[close + 1..].trim());
+    let (name, head, args) = match text.split_once(")(").or_else(|| text.split_once(") (")) {
+        Some((pointer, args)) => {
+            let (ret, pointer) = pointer.split_once('(').expect("a function pointer begins");
+            let (call, name) = pointer.rsplit_once('*').expect("a function pointer");
+            (name.trim().to_owned(), format!("{} {call}", spaced(ret)), args)
         }
         None => {
-            let at = text.find('(').expect("a function has arguments");
-            (declarator(text[..at].trim()), &text[at..])
+            let (head, args) = text.split_once('(').expect("a function has arguments");
+            let (name, ret) = declarator(head.trim());
+            (name, ret, args)
         }
     };
-    let args = args
-        .trim()
-        .strip_prefix('(')
-        .and_then(|a| a.strip_suffix(')'))
-        .expect("arguments in brackets");
     let args: Vec<String> = args.split(',').map(argument).collect();
-    (head.0, format!("{} ({})", head.1, args.join(", ")))
+    let head = format!("{head} {end}").split_whitespace().collect::<Vec<_>>().join(" ");
+    (name, format!("{head} ({})", args.join(", ")))
 }
 
 /// The type of an argument, without its name.
