@@ -1,6 +1,6 @@
 //! The CUDA backend: planned graphs as one captured CUDA graph each, replayed with its key in device memory.
 //!
-//! Path of a plan: [`device`] opens the driver and loads the images `build.rs` embedded, `lower` turns each step into
+//! Path of a plan: `device` opens the driver and loads the images `build.rs` embedded, `lower` turns each step into
 //! launches of kernels of `kernels/`, `executable` captures and replays them. Nothing of CUDA is linked or looked for
 //! until somebody asks for a device; what is missing then is one sentence and no panic.
 

@@ -173,3 +173,21 @@ fn a_wait_without_threads_overruns_by_less_than_its_longest_piece() {
         assert!(shows() + TICK >= from + BUDGET, "a call that gives up before its time");
     }
 }
+
+/// Equal jobs stand at the same step or the next when the first is over, whatever a call is given: who had no turn in one
+/// call is first in the next.
+#[test]
+fn every_job_moves_on_whatever_a_call_is_given() {
+    for budget in [0, 50, 500, 2000] {
+        for jobs in [2, 5] {
+            let set = set(jobs, false);
+            while set.engine.pump(budget) == jobs {}
+            let steps: Vec<_> = set.jobs.iter().map(|j| j.progress().step).collect();
+            let last = set.jobs[0].progress().n_steps;
+            assert!(
+                steps.iter().all(|s| s + 1 >= last),
+                "{jobs} jobs, {budget} us a call: {steps:?} of {last} when one is over"
+            );
+        }
+    }
+}

@@ -46,9 +46,16 @@ impl Queue {
 
     /// Takes jobs that are over out of the queue.
     pub(super) fn forget_finished(&self) {
+        self.behind(0);
+    }
+
+    /// Puts the first `served` jobs behind the others, and takes those that are over out of the queue.
+    fn behind(&self, served: usize) {
         // dropped after the lock: the last hold on a job may be the last on the engine
         let over: Vec<Arc<Job>> = {
             let mut jobs = lock(&self.jobs);
+            let n = served.min(jobs.len());
+            jobs.rotate_left(n);
             let (over, rest) =
                 jobs.drain(..).partition(|j: &Arc<Job>| j.progress().state.is_over());
             *jobs = rest;
@@ -58,7 +65,8 @@ impl Queue {
     }
 
     /// Advances all jobs in turn for about `budget_us`, one of them by a node at the least: a host that calls often
-    /// enough gets there, however little time it gives. Returns how many are unfinished.
+    /// enough gets there, however little time it gives. A job that had its turn goes behind those the time did not reach,
+    /// which are first in the next call. Returns how many are unfinished.
     pub(super) fn pump(&self, budget_us: u64) -> usize {
         let end = Instant::now() + Duration::from_micros(budget_us);
         let mut least = Least::OneNode;
@@ -66,11 +74,19 @@ impl Queue {
             let jobs = lock(&self.jobs).clone();
             let n = u32::try_from(jobs.len()).unwrap_or(u32::MAX).max(1);
             let share = end.saturating_duration_since(Instant::now()) / n;
+            let mut served = 0;
             for job in &jobs {
-                drive(job, Some((Instant::now() + share).min(end)), least);
-                least = Least::Nothing;
+                let now = Instant::now();
+                if least == Least::Nothing && now >= end {
+                    break;
+                }
+                drive(job, Some((now + share).min(end)), least);
+                served += 1;
+                if !job.is_held() {
+                    least = Least::Nothing; // one that is held may not have moved
+                }
             }
-            self.forget_finished();
+            self.behind(served);
             let left = lock(&self.jobs).len();
             if left == 0 || Instant::now() >= end {
                 return left;
