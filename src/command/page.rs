@@ -28,8 +28,9 @@ pub(super) fn expanded(given: &[String], data: &Map<String, Value>) -> Vec<Strin
 /// What stands below each of `n` samples that take these classes in turn; nothing where there are none.
 pub(super) fn captions(given: &[String], data: &Map<String, Value>, n: usize) -> Vec<String> {
     let all = classes(data);
-    let name =
-        |g: &String| g.parse().ok().and_then(|i: usize| all.get(i)).unwrap_or(g).replace('_', " ");
+    // a name that is a number is a name, as it is where the class is looked up
+    let number = |g: &String| if all.contains(g) { None } else { g.parse::<usize>().ok() };
+    let name = |g: &String| number(g).and_then(|i| all.get(i)).unwrap_or(g).replace('_', " ");
     given.iter().cycle().take(if given.is_empty() { 0 } else { n }).map(name).collect()
 }
 
@@ -135,6 +136,8 @@ mod tests {
         assert_eq!(captions(&all, &data, 3), ["a b", "c", "a b"]);
         assert_eq!(captions(&text(&["1", "7"]), &data, 2), ["c", "7"]);
         assert_eq!(captions(&[], &data, 2), [""; 0]);
+        let digits = Map::from_iter([("classes".to_owned(), json!(["1", "2"]))]);
+        assert_eq!(captions(&text(&["1", "2", "0"]), &digits, 3), ["1", "2", "1"]);
         assert_eq!(expanded(&text(&["all"]), &Map::new()), ["all"]); // left to be refused by name
     }
 

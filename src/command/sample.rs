@@ -165,11 +165,22 @@ fn completed(mut map: Map<String, Value>, model: &OpenModel, pictures: &picture:
     if !pictures.guidance.is_empty() {
         let own = || model.manifest.guidance.iter().map(Setting::to_value).collect();
         let listed = map.remove("guidance").and_then(|v| v.as_array().cloned());
-        let mut list: Vec<Value> = listed.unwrap_or_else(own);
-        list.extend(pictures.guidance.iter().cloned());
+        let list = joined(listed.unwrap_or_else(own), &pictures.guidance);
         map.insert("guidance".into(), Value::Array(list));
     }
     Value::Object(map).to_string()
+}
+
+/// Guidance with what the words about pictures add. A scale of the command is in the place of the model's, not on top.
+fn joined(mut list: Vec<Value>, added: &[Value]) -> Vec<Value> {
+    let is_cfg = |g: &Value| {
+        let id = g.get("id").unwrap_or(g).as_str().unwrap_or_default();
+        id.split(':').next() == Some("cfg")
+    };
+    let scaled = added.iter().any(is_cfg);
+    list.retain(|g| !(scaled && is_cfg(g)));
+    list.extend(added.iter().cloned());
+    list
 }
 
 fn settings(args: &Sample) -> Result<Map<String, Value>> {
@@ -403,5 +414,20 @@ impl Shown {
         };
         let png = fan.png()?;
         atomic::replace(path, |out| out.write_all(&png))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scale_is_in_the_place_of_the_models() {
+        let cfg = |scale: f64| json!({"id": "cfg", "config": {"scale": scale}});
+        let (limit, kept) = (json!({"id": "project", "config": {}}), json!({"id": "replace"}));
+        let own = vec![cfg(2.0), limit.clone()];
+        assert_eq!(joined(own.clone(), &[cfg(4.0)]), [limit.clone(), cfg(4.0)]);
+        assert_eq!(joined(vec![json!("cfg:{\"scale\":2}")], &[cfg(1.0)]), [cfg(1.0)]);
+        assert_eq!(joined(own, std::slice::from_ref(&kept)), [cfg(2.0), limit, kept]);
     }
 }

@@ -49,8 +49,12 @@ fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-{name}"))
 }
 
-/// The driver of this process, opened before anything asks for one. `None`: said to be skipped.
+/// The emulated driver of this process, opened before anything asks for one. `None`: said to be skipped, or a real device
+/// is asked for, beside which it would be found in the place of the real driver.
 pub(crate) fn driver() -> Option<&'static Library> {
+    if is_real() {
+        return None;
+    }
     static DRIVER: OnceLock<Option<Library>> = OnceLock::new();
     let found = DRIVER.get_or_init(|| {
         let dir = build("good", &[])?;
@@ -69,7 +73,10 @@ pub(crate) fn device(bytes: u64) -> Option<Arc<dyn Backend>> {
         driver()?;
     }
     let options = Options { device: "cuda:0", stream: std::ptr::null_mut(), bytes };
-    Some(cuda::open(options).unwrap_or_else(|e| panic!("{e}")))
+    let device = cuda::open(options).unwrap_or_else(|e| panic!("{e}"));
+    let name = device.describe().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(name.contains("emulated"), !is_real(), "{name}");
+    Some(device)
 }
 
 /// Runs one test of this program again in a process with other variables, and gives back what it printed.
