@@ -369,8 +369,11 @@ local function encode(v)
     return "{" .. table.concat(out, ",") .. "}"
 end
 
+diffx.list = {}                -- the metatable of a table that is a list also when it is empty
+diffx.null = setmetatable({}, { __tostring = function() return "null" end }) -- nil has no place in a table
+
 local decode_at
-local literals = { t = { "true", true }, f = { "false", false }, n = { "null", nil } }
+local literals = { t = { "true", true }, f = { "false", false }, n = { "null", diffx.null } }
 local unescaped = { b = "\b", f = "\f", n = "\n", r = "\r", t = "\t" }
 
 local function utf8(code)
@@ -433,8 +436,6 @@ function decode_at(s, at)
     return tonumber(number) or fail(C.DFX_E_FORMAT, "JSON: no value at byte " .. at), after
 end
 
-diffx.list = {}                -- the metatable of a table that is a list also when it is empty
-diffx.null = setmetatable({}, { __tostring = function() return "null" end })
 diffx.encode = encode
 function diffx.decode(s) return (decode_at(s, 1)) end
 

@@ -15,12 +15,21 @@ local tests = {}
 function tests.json_goes_both_ways()
     local v = diffx.decode '{"a": [1, -2.5e3, true, false], "b": {"c": "x\\"\\u00e9\\n"}, "d": [], "e": null}'
     assert(v.a[1] == 1 and v.a[2] == -2500 and v.a[3] == true and v.a[4] == false)
-    assert(v.b.c == 'x"\195\169\n' and #v.d == 0 and v.e == nil)
+    assert(v.b.c == 'x"\195\169\n' and #v.d == 0 and v.e == diffx.null)
     assert(diffx.encode(v.a) == "[1,-2500,true,false]" and diffx.encode(v.d) == "[]" and diffx.encode {} == "{}")
     assert(diffx.encode { steps = 4, grid = "edm" } == '{"grid":"edm","steps":4}')
     assert(diffx.decode(diffx.encode(0.1)) == 0.1)
     fails("INVALID", diffx.encode, 0 / 0)
     fails("FORMAT", diffx.decode, "[1 2]")
+end
+
+function tests.null_keeps_its_place()
+    local list = diffx.decode "[1,null,3]"
+    assert(#list == 3 and list[1] == 1 and list[2] == diffx.null and list[3] == 3)
+    for _, text in ipairs { "null", "[null]", "[1,null,3]", '{"pilot":null}', '{"a":[null,{"b":null}]}' } do
+        assert(diffx.encode(diffx.decode(text)) == text, text)
+    end
+    assert(tostring(diffx.null) == "null")
 end
 
 function tests.same_bits_by_pump_and_by_thread()

@@ -1,4 +1,5 @@
-//! One program in each language: under 40 lines, and the same samples.
+//! One program in each language: under 40 lines each. Those in C, Python and Lua are run here and give the same samples;
+//! the other ones where their compilers are: C++ in tests/install, Julia in tests/julia.rs.
 
 use crate::host::{library, root, succeed, temporary, works};
 use crate::lua::{luajit, run_lua};
@@ -28,9 +29,9 @@ fn checksum_in_c(library: &Path) -> Option<String> {
     Some(out)
 }
 
-/// Under 40 lines each, and one answer.
+/// Under 40 lines each, and one answer of those that are installed, of which two are wanted: one agrees with itself.
 #[test]
-fn every_language_says_the_same_checksum() {
+fn c_python_and_lua_say_the_same_checksum() {
     let Some(library) = library() else { return };
     let script = |end: &str| root().join(format!("examples/hello/hello.{end}"));
     let mut said: Vec<(&str, String)> = Vec::new();
@@ -40,6 +41,9 @@ fn every_language_says_the_same_checksum() {
     }
     said.extend(luajit().map(|lua| ("lua", succeed(run_lua(&lua, &library).arg(script("lua"))))));
     println!("{said:?}");
+    if said.len() < 2 {
+        println!("skipped: nothing to compare: {} of a C compiler, python3 and luajit", said.len());
+    }
     for (_, sum) in &said {
         assert_eq!(sum.trim().len(), 16, "{sum}");
         assert_eq!(sum, &said[0].1);

@@ -27,8 +27,9 @@ function poll(j::Job)
 end
 
 # Calls `f` with the options; everything they point to lives through the call.
-function with_options(f, p::Pipeline; n = 1, seed = 0, first = 0, steps = 0, preview_every = 0, inputs...)
-    given = named(values(inputs), p.float, p.engine)
+function with_options(f, p::Pipeline; n = 1, seed = 0, first = 0, steps = 0, preview_every = 0, inputs = NamedTuple(),
+    conditions...)
+    given = named(together(inputs, values(conditions)), p.float, p.engine)
     GC.@preserve given begin
         options = Ref(filled(CJobOptions;
             seed = seed, first_sample = first, n_samples = n, n_steps = steps, preview_every = preview_every,
@@ -39,10 +40,11 @@ function with_options(f, p::Pipeline; n = 1, seed = 0, first = 0, steps = 0, pre
 end
 
 """
-    start(pipeline; n = 1, seed = 0, first = 0, steps = 0, preview_every = 0, conditions...)
+    start(pipeline; n = 1, seed = 0, first = 0, steps = 0, preview_every = 0, inputs = (;), conditions...)
 
 Starts a job for the samples `first … first + n - 1` and returns at once. Conditions of the model are named: one value, or one
-per sample along the last axis.
+per sample along the last axis. A condition that is called as one of the other keywords goes by `inputs`, a NamedTuple or a
+Dict: `start(p; n = 8, inputs = (steps = 3.0,))`.
 """
 function start(p::Pipeline; options...)
     with_options(p; options...) do o
@@ -171,9 +173,10 @@ function fetch_tensor(call, _)
 end
 
 """
-    sample(model_or_pipeline; n = 1, seed = 0, first = 0, steps = 0, progress = nothing, conditions...)
+    sample(model_or_pipeline; n = 1, seed = 0, first = 0, steps = 0, progress = nothing, inputs = (;), conditions...)
 
 Samples, as an array whose last axis counts them. The same seed and id give the same sample, whatever `n` is.
+Conditions are those of `start`.
 """
 function sample(p::Pipeline; progress = nothing, options...)
     j = start(p; options...)

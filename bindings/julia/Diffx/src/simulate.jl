@@ -24,13 +24,14 @@ function simulate(process::AbstractString; times, x0, n::Integer = 1, seed::Inte
 end
 
 """
-    evaluate(pipeline, outputs; slot = nothing, inputs...)
+    evaluate(pipeline, outputs; slot = nothing, inputs = (;), arrays...)
 
 One forward of the denoiser, or of the network of a slot. Inputs: every component by name, `sigma` (a level per row) and
 conditions. Outputs: components by name and `"grad.INPUT"`. Gives a tensor for each of `outputs`.
+An input that is called `slot` goes by `inputs`, as in `start`.
 """
-function evaluate(p::Pipeline, outputs; slot::Union{Nothing,AbstractString} = nothing, inputs...)
-    given = named(values(inputs), p.float, p.engine)
+function evaluate(p::Pipeline, outputs; slot::Union{Nothing,AbstractString} = nothing, inputs = NamedTuple(), arrays...)
+    given = named(together(inputs, values(arrays)), p.float, p.engine)
     wanted = String[o for o in outputs]
     where_ = slot === nothing ? "" : String(slot)
     pointers, out = map(pointer, wanted), fill(C_NULL, length(wanted))
@@ -45,12 +46,14 @@ function evaluate(p::Pipeline, outputs; slot::Union{Nothing,AbstractString} = no
 end
 
 """
-    score(pipeline; steps = 0, probes = 0, seed = 0, first = 0, inputs...)
+    score(pipeline; steps = 0, probes = 0, seed = 0, first = 0, inputs = (;), arrays...)
 
-log p(x) of data in nats, one for each along the last axis: `score(p; x = data)`, and conditions by name.
+log p(x) of data in nats, one for each along the last axis: `score(p; x = data)`, and conditions by name; those
+called as another keyword by `inputs`, as in `start`.
 """
-function score(p::Pipeline; steps::Integer = 0, probes::Integer = 0, seed::Integer = 0, first::Integer = 0, inputs...)
-    given = named(values(inputs), p.float, p.engine)
+function score(p::Pipeline; steps::Integer = 0, probes::Integer = 0, seed::Integer = 0, first::Integer = 0,
+    inputs = NamedTuple(), arrays...)
+    given = named(together(inputs, values(arrays)), p.float, p.engine)
     out = Ref(C_NULL)
     GC.@preserve given begin
         options = Ref(filled(CScoreOptions;

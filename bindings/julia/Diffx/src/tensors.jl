@@ -155,6 +155,16 @@ function named(inputs, float::Union{Nothing,DataType}, engine::Engine)
     return Named(names, tensors, map(pointer, names), pointers)
 end
 
+# Arrays by keyword, and those of `inputs`, whose names may be those of other keywords.
+function together(inputs, keywords::NamedTuple)
+    inputs isa Union{NamedTuple,AbstractDict} ||
+        throw(ArgumentError("inputs is a $(typeof(inputs)), want a NamedTuple or a Dict of arrays by name"))
+    names = Symbol[Symbol(k) for k in keys(inputs)]
+    twice = intersect(names, keys(keywords))
+    isempty(twice) || throw(ArgumentError("$(twice[1]) is given twice, by keyword and in inputs"))
+    return merge(keywords, NamedTuple{Tuple(names)}(Tuple(values(inputs))))
+end
+
 function given(a, float::Union{Nothing,DataType}, engine::Engine)
     a isa Tensor && return a
     a isa Number && return given(fill(a), float, engine)

@@ -10,6 +10,7 @@ file(name) = joinpath(SCRATCH, name)
     include("jobs.jl")
     include("simulation.jl")
     include("training.jl")
+    include("named.jl")
     include("lifetimes.jl")
     include("example.jl")
 end
