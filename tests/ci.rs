@@ -8,6 +8,8 @@ const LINES: &[(&str, &str)] = &[
     ("compiler", "skipped: no C compiler (gcc-99: No such file or directory)"),
     ("compiler", "skipped: no Cpp compiler"),
     ("cc", "skipped: cc is not installed"),
+    ("gcc", "skipped: gcc is not installed"),
+    ("gcc", "skipped: gcc has no address sanitizer: ld: cannot find libasan"),
     ("c++", "skipped: c++ is not installed"),
     ("g++", "skipped: g++ is not installed"),
     ("clang", "skipped: no clang"),
@@ -16,6 +18,7 @@ const LINES: &[(&str, &str)] = &[
     ("nm", "skipped: no nm"),
     ("readelf", "skipped: readelf is not installed"),
     ("make", "skipped: no make or no compiler cc"),
+    ("rustc", "skipped: rustc is not installed"),
     ("libdiffx", "skipped: no libdiffx.so beside this test"),
     ("valgrind", "skipped: valgrind is not installed"),
     ("pkg-config", "skipped: pkg-config is not installed"),
@@ -60,10 +63,18 @@ fn root() -> PathBuf {
 
 /// Whether the script lets the log pass, and what it says.
 fn passes(name: &str, lines: &[&str], require: Option<&str>) -> (bool, String) {
+    ask(name, lines, require, &[])
+}
+
+fn ask(name: &str, lines: &[&str], require: Option<&str>, flags: &[&str]) -> (bool, String) {
     let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("ci-{name}.log"));
     std::fs::write(&log, lines.join("\n") + "\n").unwrap();
     let mut command = Command::new(root().join("scripts/skipped"));
-    command.arg(&log).env_remove("DIFFX_REQUIRE").envs(require.map(|r| ("DIFFX_REQUIRE", r)));
+    command
+        .args(flags)
+        .arg(&log)
+        .env_remove("DIFFX_REQUIRE")
+        .envs(require.map(|r| ("DIFFX_REQUIRE", r)));
     let out = command.output().unwrap();
     std::fs::remove_file(log).unwrap();
     (out.status.success(), String::from_utf8(out.stdout).unwrap())
@@ -115,6 +126,28 @@ fn the_environment_says_what_else_may_be_skipped() {
     assert!(passes("none", &lines, Some("")).0);
     assert!(passes("other", &lines, Some("julia,numpy")).0);
     assert!(!passes("same", &lines, Some("julia,clang")).0);
+}
+
+/// A step that is one test: whatever is skipped there, and a name that no test has any more, would be green.
+#[test]
+fn a_step_of_one_test_may_skip_nothing() {
+    let one = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 4 filtered out; finished in 9.00s";
+    let ten = one.replace("1 passed", "10 passed");
+    let zero = one.replace("1 passed", "0 passed");
+    let none = |name: &str, lines: &[&str]| ask(name, lines, Some(""), &["--none"]);
+    assert!(none("one", &["running 1 test", one]).0);
+    assert!(none("ten", &["running 10 tests", &ten]).0);
+    let (ok, said) = none("skips", &["skipped: no layout for riscv64", one]);
+    assert!(!ok && said.contains("nothing may be skipped here"), "{said}");
+    for (name, lines) in
+        [("zero", &["running 0 tests", &zero][..]), ("both", &[one, &zero]), ("nothing", &[])]
+    {
+        let (ok, said) = none(name, lines);
+        assert!(!ok && said.contains("no test was run here"), "{name}: {said}");
+    }
+    let run = std::fs::read_to_string(root().join(".ci/run")).unwrap();
+    let step = run.lines().find(|l| l.contains("no_wrong_call")).expect("a step");
+    assert!(step.ends_with("| tee \"$log\"; scripts/skipped --none \"$log\""), "{step}");
 }
 
 /// The words are those of programs that the tests ask for and that `.ci/run` or its scripts install.
