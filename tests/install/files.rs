@@ -1,5 +1,6 @@
-//! The files themselves: names, versions, symbols; that nothing in them names the place they were made; and a second
-//! packing gives the same bytes.
+//! The files themselves: names, versions, symbols; that those which a build reads (`.pc`, `.cmake`) name no place, and the
+//! library has no search path; and a second packing of the same build gives the same bytes. The binaries are not searched: they
+//! hold the paths of sources that Rust puts into panics (`docs/install.md`).
 
 use crate::tree::{FAMILIES, has, make, run, scratch, tree};
 use std::fs;
