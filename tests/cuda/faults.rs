@@ -146,6 +146,7 @@ fn planted_faults_are_seen() {
             let path = library_path(&dir);
             let mut command = Command::new(std::env::current_exe().unwrap());
             command.args(["--exact", test]).env("LD_LIBRARY_PATH", path).env("DIFFX_TEST_GPU", "1");
+            command.env("DIFFX_TEST_PLANTED", name);
             command.output().unwrap().status.success()
         };
         let seen = !run("ops::f32_within_the_table") || !run("job::a_tensor_at_the_end_of_memory");

@@ -75,7 +75,8 @@ pub(crate) fn device(bytes: u64) -> Option<Arc<dyn Backend>> {
     let options = Options { device: "cuda:0", stream: std::ptr::null_mut(), bytes };
     let device = cuda::open(options).unwrap_or_else(|e| panic!("{e}"));
     let name = device.describe().unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(name.contains("emulated"), !is_real(), "{name}");
+    let planted = std::env::var_os("DIFFX_TEST_PLANTED").is_some(); // an emulated one in the place of a real one
+    assert_eq!(name.contains("emulated"), planted || !is_real(), "{name}");
     Some(device)
 }
 
