@@ -215,18 +215,17 @@ fn class(model: &OpenModel, text: &str) -> Result<u64> {
     if let Some(number) = own.iter().position(|name| name == text) {
         return Ok(number as u64);
     }
-    let labels = model.manifest.provenance.get("id2label").and_then(Value::as_object);
     if let Ok(number) = text.parse() {
         // beyond them the network has at most the class of no class
-        let known = if own.is_empty() { labels.map_or(0, serde_json::Map::len) } else { own.len() };
-        if known > 0 && number >= known as u64 {
-            bail!(Invalid, "--class {number}, the model has {known}, counted from 0");
+        if !own.is_empty() && number >= own.len() as u64 {
+            bail!(Invalid, "--class {number}, the model has {}, counted from 0", own.len());
         }
         return Ok(number);
     }
     if !own.is_empty() {
         bail!(NotFound, "--class {text:?}, want all, or one of: {}", own.join(", "));
     }
+    let labels = model.manifest.provenance.get("id2label").and_then(Value::as_object);
     let is =
         |v: &Value| v.as_str().is_some_and(|v| v == text || v.split(',').any(|p| p.trim() == text));
     let found = labels.into_iter().flatten().find(|(_, v)| is(v));
