@@ -22,6 +22,7 @@ type Model = (&'static str, Option<u32>, fn(&str));
 /// Bounded above for their time alone: `--all` runs all of their orders. Nobody has seen the end of the others.
 const LIFTED: &[&str] = &[
     "job: one row, cancelled while it runs",
+    "job: two rows, cancelled while it runs",
     "job: two rows, saved while it runs",
     "hold: the last of two goes, two rows",
 ];
