@@ -49,7 +49,7 @@ const HARMLESS: &[&str] = &[
     "skipped: this linker has no second namespace",
     "skipped: no layout for riscv64",
     "skipped: no shared golden rows (/home/julia/love/make: No such file or directory)",
-    "skipped: /work/numpy/tiles.safetensors is missing",
+    "skipped: /data/numpy/tiles.safetensors is missing",
     "skipped: no oracle, neither in DIFFX_ORACLE nor in the shared folder",
     "skipped: threads of Julia: JULIA_NUM_THREADS is 1",
     "skipped: the job was over before it could be saved",

@@ -283,7 +283,8 @@ fn guidance_by_a_learned_gradient() {
             "{name}: {inside:.3} inside, mean {m:.4} of 1.9387, variance {v:.4}, gradient off by {off:.3}; \
              golden {hit:.3}, {mean:.4}, {error:.3}"
         );
-        assert!(inside > hit - 0.1 && (m - mean).abs() < 0.1 && off < error + 0.1, "{name} (A8)");
+        let most = f64::min(error + 0.1, 0.8); // no gradient at all is off by 1
+        assert!(inside > hit - 0.1 && (m - mean).abs() < 0.1 && off < most, "{name} (A8)");
     }
     for path in [h, distilled, covaried] {
         std::fs::remove_file(path).unwrap();
