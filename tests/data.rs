@@ -95,7 +95,7 @@ fn tables_from_memory_train_a_conditional_model() {
     let inputs = vec![("label".to_owned(), label)];
     let job = Job::start(&pipeline, JobOptions { n_samples: 3, inputs, ..JobOptions::default() });
     let job = job.unwrap();
-    assert!(job.wait(Duration::from_secs(60)));
+    assert!(job.wait(Duration::from_secs(600)));
     assert_eq!(job.result("x").unwrap().dims(), [3, 2]);
     std::fs::remove_dir_all(&dir).unwrap();
 }

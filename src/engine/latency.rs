@@ -5,6 +5,7 @@ use super::watched::{Watched, Watcher};
 use super::{Engine, Job, JobOptions, OpenModel, Options, Pipeline, State};
 use crate::cpu::Cpu;
 use crate::exec::Interrupt;
+use crate::exec::backend::RunKey;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -30,7 +31,7 @@ impl Turns {
 }
 
 impl Watcher for Turns {
-    fn turn(&self, ask: &mut dyn FnMut() -> Interrupt) -> Interrupt {
+    fn turn(&self, _: RunKey, ask: &mut dyn FnMut() -> Interrupt) -> Interrupt {
         let is_it = self.begun.load(Ordering::Relaxed) + 1 == self.at.load(Ordering::Relaxed);
         if is_it && !self.under_way {
             self.cancel();

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// Given the question whether the next turn may begin; its answer decides.
 pub(super) trait Watcher: Clone + Send + Sync + 'static {
-    fn turn(&self, ask: &mut dyn FnMut() -> Interrupt) -> Interrupt;
+    fn turn(&self, key: RunKey, ask: &mut dyn FnMut() -> Interrupt) -> Interrupt;
 }
 
 pub(super) struct Watched<W>(pub(super) Cpu, pub(super) W);
@@ -55,7 +55,7 @@ impl<W: Watcher> Executable for WatchedPlan<W> {
         interrupt: &mut dyn FnMut() -> Interrupt,
     ) -> Result<Outcome> {
         let watcher = &self.1;
-        self.0.run(memory, key, from, &mut || watcher.turn(interrupt))
+        self.0.run(memory, key, from, &mut || watcher.turn(key, interrupt))
     }
 
     fn profile(&self) -> &[StepTime] {

@@ -54,7 +54,7 @@ fn samples_depend_on_their_ids_alone() {
     let pipeline = Pipeline::new(&model, r#"{"sampler":"em","steps":6}"#).unwrap();
     let options = diffx::engine::JobOptions { seed: 5, n_samples: 8, ..Default::default() };
     let job = diffx::engine::Job::start(&pipeline, options).unwrap();
-    assert!(job.wait(std::time::Duration::from_secs(60)));
+    assert!(job.wait(std::time::Duration::from_secs(600)));
     assert_eq!(whole, job.result("x").unwrap().bytes());
 }
 
@@ -189,7 +189,7 @@ fn adapters_merge_into_the_saved_model() {
             ..Default::default()
         };
         let job = diffx::engine::Job::start(&pipeline, options).unwrap();
-        assert!(job.wait(std::time::Duration::from_secs(60)));
+        assert!(job.wait(std::time::Duration::from_secs(600)));
         rows(&job.result("x").unwrap())
     };
     let far = |a: &[f64], b: &[f64]| a.iter().zip(b).fold(0f64, |m, (x, y)| m.max((x - y).abs()));
