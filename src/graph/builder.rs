@@ -13,8 +13,9 @@ use crate::mem::reserved;
 use crate::{bail, fail};
 use std::collections::HashMap;
 
-/// Most nodes in one graph: 2^22, several times the largest network we know of.
-pub const MAX_NODES: usize = 1 << 22;
+/// Most nodes in one graph: 2^20, several times the training of the largest network we know of; with its plans it is some
+/// 1.2 GB.
+pub const MAX_NODES: usize = 1 << 20;
 
 /// Most weights of one graph, and the bytes of their names together.
 pub const MAX_WEIGHTS: usize = 1 << 20;
@@ -80,6 +81,11 @@ impl Graph {
             slot: "base".into(),
             lora: None,
         }
+    }
+
+    /// The same with another end than `MAX_NODES`.
+    pub fn with_most_nodes(self, most_nodes: usize) -> Self {
+        Self { most_nodes: most_nodes.min(MAX_NODES), ..self }
     }
 
     // ---- reading
@@ -599,8 +605,7 @@ mod tests {
             &mut |g, _| g.scalar(1.0),
         ];
         for emit in emits {
-            let mut g = Graph::new(1, DType::F32);
-            g.most_nodes = 100;
+            let mut g = Graph::new(1, DType::F32).with_most_nodes(100);
             for i in 0..99 {
                 emit(&mut g, i);
             }
