@@ -17,11 +17,15 @@ struct Args {
 #include "emulate.h"
 #else
 #define DEVICE __device__ __forceinline__
+#define OUTLINE static __device__ __noinline__ // functions so long that one copy is enough
+#define CONSTANT static __device__ const
 #define KERNEL(name, threads) extern "C" __global__ void __launch_bounds__(threads) name(const __grid_constant__ Args a)
 #define SHARED(T, name)                                                                                                \
     extern __shared__ __align__(16) unsigned char diffx_shared[];                                                      \
     T *name = (T *)diffx_shared
 #endif
+
+#define TABLE(T, name, count) CONSTANT T name[count]
 
 // Codes of element types, those of base/dtype.rs.
 enum { F32 = 1, F16 = 2, BF16 = 3, I32 = 4, I64 = 5, U8 = 6, F64 = 7, BOOL = 8 };

@@ -7,6 +7,7 @@
 enum {
     NEG = 10, ABS, SIGN, RECIP, SQUARE, SQRT, RSQRT, EXP, EXPM1, LOG, LOG1P, SIN, COS, TANH, SIGMOID, SILU, GELU,
     GELU_TANH, RELU, SOFTPLUS, ERF, FLOOR, CEIL, ROUND, NOT, IS_FINITE, CAST, STOP_GRADIENT, LGAMMA,
+    POLYGAMMA, LOG_NDTR, BESSEL_RATIO, LOG_IVE,
     ADD = 50, SUB, MUL, DIV, POW, MIN, MAX, REM,
     EQ = 60, NE, LT, LE, GT, GE, AND, OR, WHERE = 70
 };
@@ -161,7 +162,6 @@ template <class T> DEVICE T unary_real(int op, T x) {
     case CEIL: return ceil(x);
     case ROUND: return rint(x);
     case IS_FINITE: return fabs(x) < (T)INFINITY ? (T)1 : (T)0;
-    case LGAMMA: return (T)lgamma((double)x);
     default: return activated(op, x); // the host sends no other
     }
 }

@@ -1,10 +1,12 @@
 // Fused pointwise programs: an instruction list run per element, registers in shared memory (one column a thread: an
 // array indexed at run time would go to local memory).
 //
-// p: instructions, inputs, outputs, splats. n: elements, instructions. `src/cuda/program.rs` writes the tables.
+// p: instructions, inputs, outputs, splats, tables. n: elements, instructions. `src/cuda/lower/program.rs` writes the
+// tables. Programs with a function of special.cuh have a kernel of their own, so that the others keep their registers.
 #include "math.cuh"
+#include "special.cuh"
 
-struct Instr { int op, dtype, reg, store; int kind[3], arg[3]; double param; };
+struct Instr { int op, dtype, reg, store; int kind[3], arg[3]; double param; long long table; };
 struct Feed { unsigned long long at; int dtype, access; long long rank, extent[8], stride[8]; };
 struct Out { unsigned long long at; long long dtype; };
 struct Splat { double value; long long input; };
@@ -87,7 +89,20 @@ template <class T> DEVICE T apply(int op, T x, T y, T z, int dtype) {
     }
 }
 
-template <class T> DEVICE void run(const Args &a, T *file) {
+DEVICE float ratio(const double *table, float x) { return special::ratio_f32(table, x); }
+DEVICE double ratio(const double *table, double x) { return special::ratio_f64(table, x); }
+
+template <class T> DEVICE T law(int op, T x, double param, const double *table) {
+    switch (op) {
+    case LGAMMA: return (T)special::lgamma((double)x);
+    case POLYGAMMA: return (T)special::polygamma(param, (double)x);
+    case LOG_NDTR: return (T)special::log_ndtr((double)x);
+    case LOG_IVE: return (T)special::log_ive(param, (double)x);
+    default: return ratio(table, x);
+    }
+}
+
+template <class T, bool LAWS> DEVICE void run(const Args &a, T *file) {
     const long long i = THREAD;
 #ifdef PLANT_OVERRUN // a test plants this: one element too many
     if (i > a.n[0]) return;
@@ -126,13 +141,20 @@ template <class T> DEVICE void run(const Args &a, T *file) {
                                        : get<T>((const void *)feeds[s.input].at, feeds[s.input].dtype, 0);
                 }
             }
-            r = now.op == MOVE ? x[0] : apply(now.op, x[0], x[1], x[2], now.dtype);
+            if constexpr (LAWS) {
+                const double *table = (const double *)(a.p[4] + now.table);
+                r = now.op >= LGAMMA && now.op <= LOG_IVE ? law(now.op, x[0], now.param, table)
+                    : now.op == MOVE                      ? x[0]
+                                                          : apply(now.op, x[0], x[1], x[2], now.dtype);
+            } else r = now.op == MOVE ? x[0] : apply(now.op, x[0], x[1], x[2], now.dtype);
         }
         column[now.reg * blockDim.x] = r;
         if (now.store >= 0) put((void *)outs[now.store].at, (int)outs[now.store].dtype, i, r);
     }
 }
 
-KERNEL(program_f32, 128) { SHARED(float, file); run(a, file); }
-KERNEL(program_f64, 128) { SHARED(double, file); run(a, file); }
-KERNEL(program_i64, 128) { SHARED(long long, file); run(a, file); }
+KERNEL(program_f32, 128) { SHARED(float, file); run<float, false>(a, file); }
+KERNEL(program_f64, 128) { SHARED(double, file); run<double, false>(a, file); }
+KERNEL(program_i64, 128) { SHARED(long long, file); run<long long, false>(a, file); }
+KERNEL(laws_f32, 128) { SHARED(float, file); run<float, true>(a, file); }
+KERNEL(laws_f64, 128) { SHARED(double, file); run<double, true>(a, file); }

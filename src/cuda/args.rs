@@ -22,6 +22,8 @@ pub(super) struct Instr {
     pub kind: [i32; 3],
     pub arg: [i32; 3],
     pub param: f64,
+    /// Where the table of the op stands among the tables.
+    pub table: i64,
 }
 
 /// An input of a program.

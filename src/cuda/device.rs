@@ -28,11 +28,11 @@ macro_rules! kernels {
 }
 
 kernels! {
-    program_f32 program_f64 program_i64
+    program_f32 program_f64 program_i64 laws_f32 laws_f64
     copy_box fill iota take add_at copy_dynamic
     reduce_rows arg_best running_sum softmax_rows norm_rows
     matmul_f32 matmul_f64 attention_rows sort_axis
-    draw_normal draw_uniform
+    draw_normal draw_uniform draw_gamma draw_poisson draw_categorical draw_brownian
 }
 
 pub(super) struct Device {

@@ -45,6 +45,14 @@ impl Ratio {
         Self { nu, switch, switch_f32: (nu * nu).max(20.0) as f32, expansion: a, expansion_f32 }
     }
 
+    /// What a device needs of it: the order, where the expansion begins, its coefficients.
+    pub fn table(&self) -> [f64; TERMS + 3] {
+        let mut table = [self.nu; TERMS + 3];
+        table[1] = self.switch;
+        table[2..].copy_from_slice(&self.expansion);
+        table
+    }
+
     /// `R_ν(z)`, relative error below 1e-15. `R(0) = 0`, `R(inf) = 1`, and R is odd: negative z gives `-R(-z)`.
     pub fn f64(&self, z: f64) -> f64 {
         if z < 0.0 {

@@ -3,6 +3,7 @@
 //! Addresses are resolved here once. Tables (pointwise programs) go to one block of their own, after the key of the run;
 //! a launch that reads them has offsets until the block is there.
 
+mod draw;
 mod index;
 mod layout;
 mod product;
@@ -16,7 +17,7 @@ use crate::base::{DType, Desc, Result};
 use crate::exec::backend::{Home, Layout};
 use crate::graph::plan::{Action, Place, Plan, Slot, Step};
 use crate::graph::{AttrKey, Attrs, Op};
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
 /// Something the device is told to do.
 pub(super) enum Work {
@@ -191,36 +192,11 @@ impl Lower<'_> {
             Op::Attention => self.attention(call),
             Op::Gather | Op::TakeAlong | Op::ScatterAdd | Op::ScatterAddAlong => self.index(call),
             Op::Sort | Op::ArgSort | Op::TopK => self.sort(call),
-            Op::Normal | Op::Uniform => self.draw(call),
+            Op::Normal | Op::Uniform | Op::Gamma | Op::Poisson | Op::Categorical | Op::Brownian => {
+                self.draw(call)
+            }
             op => bail!(Unsupported, "{}: CUDA has no kernel for it yet", op.name()),
         }
-    }
-
-    fn draw(&mut self, call: &Call<'_>) -> Result<()> {
-        let kernel = match call.op {
-            Op::Normal => Kernel::draw_normal,
-            _ => Kernel::draw_uniform,
-        };
-        let out = call.out;
-        if !matches!(out.desc.dtype, DType::F32 | DType::F64) {
-            return call.refuse(out.desc.dtype);
-        }
-        let purpose = call.attrs.int(AttrKey::Purpose, 0);
-        let ordinal = call.attrs.int(AttrKey::Ordinal, 0);
-        if u8::try_from(purpose).is_err() || u16::try_from(ordinal).is_err() {
-            let name = call.op.name();
-            bail!(
-                Invalid,
-                "{name}: purpose {purpose}, ordinal {ordinal}: want at most 255 and 65535"
-            );
-        }
-        let rows = out.dims().first().copied().unwrap_or(1).max(1);
-        let per_sample = out.elements() / rows;
-        self.draws.push(Draw { rows: rows as u64, per_sample: per_sample as u64 });
-        let mut args = Args::zeroed();
-        args.p[0] = out.at; // p[1] = 0: the key is what the tables begin with
-        args.set(0, [out.elements() as i64, out.code(), purpose, ordinal, per_sample as i64]);
-        self.each(kernel, out.elements(), args, 0b10)
     }
 
     /// One thread an element.

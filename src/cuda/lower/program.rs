@@ -2,6 +2,7 @@
 
 use super::{Lower, whole};
 use crate::bail;
+use crate::base::special::bessel::Ratio;
 use crate::base::{DType, Result};
 use crate::cuda::args::{Args, Feed, Instr, Out, Splat};
 use crate::cuda::device::Kernel;
@@ -16,17 +17,20 @@ const MOVE: i32 = -2;
 /// Whether the kernel has `op` for registers of `kind`.
 fn knows(op: Op, kind: Kind) -> bool {
     use Op::{Abs, Add, And, Cast, Div, Eq, Ge, Gt, Le, Lt, Max, Min, Mul, Ne, Neg, Not, Or, Rem};
-    use Op::{BesselRatio, LogIve, LogNdtr, Polygamma, Sign, StopGradient, Sub, Where};
+    use Op::{Sign, StopGradient, Sub, Where};
     match kind {
-        Kind::F32 | Kind::F64 => {
-            let pointwise = op.class() == crate::graph::op::Class::Pointwise;
-            pointwise && !matches!(op, BesselRatio | LogIve | LogNdtr | Polygamma)
-        }
+        Kind::F32 | Kind::F64 => op.class() == crate::graph::op::Class::Pointwise,
         Kind::I64 => {
             matches!(op, Abs | Add | And | Cast | Div | Eq | Ge | Gt | Le | Lt | Max | Min | Mul)
                 || matches!(op, Ne | Neg | Not | Or | Rem | Sign | StopGradient | Sub | Where)
         }
     }
+}
+
+/// Whether it is one of `kernels/special.cuh`: a program with one has a kernel of its own.
+fn is_law(instr: &program::Instr) -> bool {
+    use Op::{BesselRatio, Lgamma, LogIve, LogNdtr, Polygamma};
+    matches!(instr.code, Code::Op(BesselRatio | Lgamma | LogIve | LogNdtr | Polygamma))
 }
 
 impl Lower<'_> {
@@ -39,8 +43,9 @@ impl Lower<'_> {
         if program.elements == 0 {
             return Ok(());
         }
-        let code =
-            program.code.iter().map(|i| instr(i, program.kind)).collect::<Result<Vec<_>>>()?;
+        let code = program.code.iter().map(|i| self.instr(i, program.kind));
+        let code = code.collect::<Result<Vec<_>>>()?;
+        let laws = program.code.iter().any(is_law);
         let feeds = program.inputs.iter().zip(inputs);
         let feeds = feeds.map(|(f, place)| Ok(feed(f, self.address(*place)?)));
         let feeds = feeds.collect::<Result<Vec<Feed>>>()?;
@@ -60,8 +65,10 @@ impl Lower<'_> {
         args.p[1] = self.table(&feeds);
         args.p[2] = self.table(&outs);
         args.p[3] = self.table(&splats);
-        args.set(0, [program.elements as i64, code.len() as i64]);
+        args.set(0, [program.elements as i64, code.len() as i64]); // p[4] = 0: all tables
         let kernel = match program.kind {
+            Kind::F32 if laws => Kernel::laws_f32,
+            Kind::F64 if laws => Kernel::laws_f64,
             Kind::F32 => Kernel::program_f32,
             Kind::F64 => Kernel::program_f64,
             Kind::I64 => Kernel::program_i64,
@@ -75,40 +82,46 @@ impl Lower<'_> {
             threads,
             threads * column,
             args,
-            0b1111,
+            0b1_1111,
         )
     }
-}
 
-fn instr(instr: &program::Instr, kind: Kind) -> Result<Instr> {
-    let op = match instr.code {
-        Code::Load => LOAD,
-        Code::Move => MOVE,
-        Code::Op(op) if knows(op, kind) && (instr.dtype != DType::U8 || op == Op::Cast) => {
-            op.code() as i32
-        }
-        Code::Op(op) => {
-            bail!(Unsupported, "{} of {}: CUDA has no kernel for it yet", op.name(), instr.dtype)
-        }
-    };
-    let mut to = Instr {
-        op,
-        dtype: instr.dtype as i32,
-        register: i32::from(instr.register),
-        store: instr.store.map_or(-1, i32::from),
-        kind: [0; 3],
-        arg: [0; 3],
-        param: instr.param,
-    };
-    for (k, arg) in instr.args.iter().enumerate() {
-        (to.kind[k], to.arg[k]) = match arg {
-            Arg::Unused => (0, 0),
-            Arg::Register(r) => (1, i32::from(*r)),
-            Arg::Input(j) => (2, i32::from(*j)),
-            Arg::Splat(s) => (3, i32::from(*s)),
+    fn instr(&mut self, instr: &program::Instr, kind: Kind) -> Result<Instr> {
+        let op = match instr.code {
+            Code::Load => LOAD,
+            Code::Move => MOVE,
+            Code::Op(op) if knows(op, kind) && (instr.dtype != DType::U8 || op == Op::Cast) => {
+                op.code() as i32
+            }
+            Code::Op(op) => {
+                let name = op.name();
+                bail!(Unsupported, "{name} of {}: CUDA has no kernel for it yet", instr.dtype)
+            }
         };
+        let table = match instr.code {
+            Code::Op(Op::BesselRatio) => self.table(&Ratio::new(instr.param).table()) as i64,
+            _ => 0,
+        };
+        let mut to = Instr {
+            op,
+            dtype: instr.dtype as i32,
+            register: i32::from(instr.register),
+            store: instr.store.map_or(-1, i32::from),
+            kind: [0; 3],
+            arg: [0; 3],
+            param: instr.param,
+            table,
+        };
+        for (k, arg) in instr.args.iter().enumerate() {
+            (to.kind[k], to.arg[k]) = match arg {
+                Arg::Unused => (0, 0),
+                Arg::Register(r) => (1, i32::from(*r)),
+                Arg::Input(j) => (2, i32::from(*j)),
+                Arg::Splat(s) => (3, i32::from(*s)),
+            };
+        }
+        Ok(to)
     }
-    Ok(to)
 }
 
 fn feed(feed: &program::Feed, at: u64) -> Feed {

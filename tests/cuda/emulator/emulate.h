@@ -10,6 +10,8 @@
 #include <math.h>
 
 #define DEVICE inline
+#define OUTLINE static
+#define CONSTANT static const
 #define KERNEL(name, most)                                                                                             \
     static void name(const Args &a);                                                                                   \
     static emulate::Entry entry_##name(#name, name, most);                                                             \
