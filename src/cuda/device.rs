@@ -32,6 +32,7 @@ kernels! {
     copy_box fill iota take add_at copy_dynamic
     reduce_rows arg_best running_sum softmax_rows norm_rows
     matmul_f32 matmul_f64 attention_rows sort_axis
+    conv_f32 conv_f64 conv_input_f32 conv_input_f64 conv_weight_f32 conv_weight_f64
     draw_normal draw_uniform draw_gamma draw_poisson draw_categorical draw_brownian
 }
 

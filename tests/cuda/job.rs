@@ -58,6 +58,31 @@ fn a_network_samples_what_it_samples_on_the_cpu() {
     }
 }
 
+/// The carried model: CIR with exact draws, a transformer, a condition. The draws are the same bits, so what is left
+/// between the two is the order of the network's sums.
+#[test]
+fn the_carried_model_samples_what_it_samples_on_the_cpu() {
+    if machine::device(0).is_none() {
+        return;
+    }
+    let apart = |a: &[f32], b: &[f32]| {
+        let each = a.iter().zip(b).map(|(a, b)| (a / b).ln().abs());
+        each.fold(0f32, |m, e| if e.is_nan() { e } else { m.max(e) })
+    };
+    let exact = r#"{"sampler":"ancestral","steps":2}"#;
+    for config in [r#"{"steps":2}"#, exact] {
+        let (cpu, cuda) =
+            (sampled("cpu", "vix", config, 5, 2), sampled("cuda:0", "vix", config, 5, 2));
+        let error = apart(&cuda, &cpu);
+        println!("cuda: vix {config}: {error:e} in the logarithm beside the CPU");
+        assert_eq!(cpu.len(), 2 * 32);
+        assert!(cuda.iter().all(|v| *v > 1.0 && *v < 300.0));
+        assert!(error < 1e-5, "{config}: {error:e}");
+    }
+    let (one, other) = (sampled("cuda:0", "vix", exact, 5, 2), sampled("cpu", "vix", exact, 6, 2));
+    assert!(apart(&one, &other) > 1e-2, "another seed is another sample");
+}
+
 /// A run is one copy of the key and one graph, however many kernels it has.
 #[test]
 fn a_run_is_one_graph_launch() {

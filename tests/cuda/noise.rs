@@ -83,6 +83,13 @@ fn laws(rows: usize) -> (Graph, Vec<Vec<u8>>, Vec<NodeId>) {
     (g, bytes, out)
 }
 
+/// The ops of the tests here.
+pub(crate) fn ops() -> BTreeSet<Op> {
+    let ((plain, a), (laws, _, b)) = (draws(1), laws(1));
+    let of = |g: &Graph, out: &[NodeId]| out.iter().map(|o| g.node(*o).op).collect::<Vec<_>>();
+    of(&plain, &a).into_iter().chain(of(&laws, &b)).collect()
+}
+
 fn drawn(device: &Arc<dyn Backend>, rows: usize, key: RunKey) -> Vec<Vec<u8>> {
     let (g, out) = draws(rows);
     drawn_of(device, &g, &[], &out, key)

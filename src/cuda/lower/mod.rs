@@ -3,6 +3,7 @@
 //! Addresses are resolved here once. Tables (pointwise programs) go to one block of their own, after the key of the run;
 //! a launch that reads them has offsets until the block is there.
 
+mod conv;
 mod draw;
 mod index;
 mod layout;
@@ -189,6 +190,7 @@ impl Lower<'_> {
             Op::Softmax | Op::LogSoftmax => self.softmax(call),
             Op::LayerNorm | Op::GroupNorm | Op::RmsNorm => self.norm(call),
             Op::MatMul => self.matmul(call),
+            Op::Conv | Op::ConvInputGrad | Op::ConvWeightGrad => self.conv(call),
             Op::Attention => self.attention(call),
             Op::Gather | Op::TakeAlong | Op::ScatterAdd | Op::ScatterAddAlong => self.index(call),
             Op::Sort | Op::ArgSort | Op::TopK => self.sort(call),

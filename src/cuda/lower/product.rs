@@ -8,10 +8,10 @@ use crate::cuda::device::Kernel;
 use crate::graph::AttrKey;
 use bytemuck::Zeroable;
 
-/// Side of the tile a block computes, how far it looks ahead, and its threads: as in `kernels/matmul.cu`.
-const TILE: usize = 64;
-const DEPTH: usize = 16;
-const TILE_THREADS: usize = 256;
+/// Side of the tile a block computes, how far it looks ahead, and its threads: as in `kernels/tile.cuh`.
+pub(super) const TILE: usize = 64;
+pub(super) const DEPTH: usize = 16;
+pub(super) const TILE_THREADS: usize = 256;
 
 impl Lower<'_> {
     pub(super) fn matmul(&mut self, call: &Call<'_>) -> Result<()> {

@@ -4,6 +4,7 @@
 #include "emulate.cpp"
 
 #include "../../../kernels/attention.cu"
+#include "../../../kernels/conv.cu"
 #include "../../../kernels/draw.cu"
 #include "../../../kernels/layout.cu"
 #include "../../../kernels/matmul.cu"
