@@ -69,18 +69,15 @@ fn the_carried_model_samples_what_it_samples_on_the_cpu() {
         let each = a.iter().zip(b).map(|(a, b)| (a / b).ln().abs());
         each.fold(0f32, |m, e| if e.is_nan() { e } else { m.max(e) })
     };
-    let exact = r#"{"sampler":"ancestral","steps":2}"#;
-    for config in [r#"{"steps":2}"#, exact] {
-        let (cpu, cuda) =
-            (sampled("cpu", "vix", config, 5, 2), sampled("cuda:0", "vix", config, 5, 2));
-        let error = apart(&cuda, &cpu);
-        println!("cuda: vix {config}: {error:e} in the logarithm beside the CPU");
-        assert_eq!(cpu.len(), 2 * 32);
-        assert!(cuda.iter().all(|v| *v > 1.0 && *v < 300.0));
-        assert!(error < 1e-5, "{config}: {error:e}");
-    }
-    let (one, other) = (sampled("cuda:0", "vix", exact, 5, 2), sampled("cpu", "vix", exact, 6, 2));
-    assert!(apart(&one, &other) > 1e-2, "another seed is another sample");
+    let config = r#"{"sampler":"ancestral","steps":2}"#;
+    let (cpu, cuda) = (sampled("cpu", "vix", config, 5, 2), sampled("cuda:0", "vix", config, 5, 2));
+    let error = apart(&cuda, &cpu);
+    println!("cuda: vix: {error:e} in the logarithm beside the CPU");
+    assert_eq!(cpu.len(), 2 * 32);
+    assert!(cuda.iter().all(|v| *v > 0.0 && v.is_finite()), "{cuda:?}");
+    assert!(error < 1e-5, "{error:e}");
+    let other = sampled("cpu", "vix", config, 6, 2);
+    assert!(apart(&cuda, &other) > 1e-2, "another seed is another sample");
 }
 
 /// A run is one copy of the key and one graph, however many kernels it has.
