@@ -18,7 +18,5 @@ mod once;
 mod ops;
 #[path = "support/model.rs"]
 mod support;
-#[path = "cuda/tiles.rs"]
-mod tiles;
 #[path = "ops/worst.rs"]
 mod worst;

@@ -12,7 +12,6 @@
 #include "../../../kernels/program.cu"
 #include "../../../kernels/reduce.cu"
 #include "../../../kernels/sort.cu"
-#include "../../../kernels/tensor.cu"
 
 #include <functional>
 #include <mutex>
