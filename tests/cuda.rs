@@ -18,5 +18,7 @@ mod once;
 mod ops;
 #[path = "support/model.rs"]
 mod support;
+#[path = "cuda/tiles.rs"]
+mod tiles;
 #[path = "ops/worst.rs"]
 mod worst;

@@ -31,7 +31,7 @@ kernels! {
     program_f32 program_f64 program_i64 laws_f32 laws_f64
     copy_box fill iota take add_at copy_dynamic
     reduce_rows arg_best running_sum softmax_rows norm_rows
-    matmul_f32 matmul_f64 attention_rows sort_axis
+    matmul_f32 matmul_f64 matmul_bf16 attention_rows attention_tiles sort_axis
     conv_f32 conv_f64 conv_input_f32 conv_input_f64 conv_weight_f32 conv_weight_f64
     draw_normal draw_uniform draw_gamma draw_poisson draw_categorical draw_brownian
 }

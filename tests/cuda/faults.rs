@@ -129,7 +129,7 @@ fn a_device_that_fails_is_a_status() {
 }
 
 /// Faults planted in the kernels: the tests above must see each. `what` is built, run in a process of its own with the
-/// tests of the op table and of the order of threads, and has to fail there.
+/// tests of the op table, of tiles and of the end of memory, and has to fail there.
 #[test]
 fn planted_faults_are_seen() {
     if machine::driver().is_none() {
@@ -139,6 +139,7 @@ fn planted_faults_are_seen() {
     let rows = [
         ("race", planted("race", "-DPLANT_RACE")),
         ("overrun", planted("overrun", "-DPLANT_OVERRUN")),
+        ("fragment", planted("fragment", "-DPLANT_FRAGMENT")),
         ("good", machine::good()),
     ];
     for (name, dir) in rows {
@@ -149,7 +150,12 @@ fn planted_faults_are_seen() {
             command.env("DIFFX_TEST_PLANTED", name);
             command.output().unwrap().status.success()
         };
-        let seen = !run("ops::f32_within_the_table") || !run("job::a_tensor_at_the_end_of_memory");
+        let tests = [
+            "tiles::weights_of_bf16_cost_the_other_operand_no_digits",
+            "job::a_tensor_at_the_end_of_memory",
+            "ops::f32_within_the_table",
+        ];
+        let seen = !tests.into_iter().all(run);
         assert_eq!(seen, name != "good", "{name}");
     }
 }

@@ -12,14 +12,22 @@ use bytemuck::Zeroable;
 pub(super) const TILE: usize = 64;
 pub(super) const DEPTH: usize = 16;
 pub(super) const TILE_THREADS: usize = 256;
+/// The same tile on the tensor cores, as in `kernels/tensor.cu`: its threads, and four matrices of 64 lines of 40 bf16.
+const TENSOR_THREADS: usize = 128;
+const TENSOR_ROOM: usize = 4 * TILE * 40 * 2;
+/// Queries, and keys, of a tile of `attention_tiles`.
+const QUERIES: usize = 32;
 
 impl Lower<'_> {
     pub(super) fn matmul(&mut self, call: &Call<'_>) -> Result<()> {
         let (a, b, out) = (call.input(0)?, call.input(1)?, call.out);
-        let (kernel, size) = match out.desc.dtype {
-            DType::F32 => (Kernel::matmul_f32, 4),
-            DType::F64 => (Kernel::matmul_f64, 8),
-            other => return call.refuse(other),
+        // kernel, threads, bytes in which a tile is fetched
+        let room = 2 * DEPTH * TILE;
+        let (kernel, threads, room) = match (out.desc.dtype, b.desc.dtype) {
+            (DType::F32, DType::BF16) => (Kernel::matmul_bf16, TENSOR_THREADS, TENSOR_ROOM),
+            (DType::F32, _) => (Kernel::matmul_f32, TILE_THREADS, room * 4),
+            (DType::F64, _) => (Kernel::matmul_f64, TILE_THREADS, room * 8),
+            (other, _) => return call.refuse(other),
         };
         let (ta, tb) = (call.attrs.flag(AttrKey::TransA), call.attrs.flag(AttrKey::TransB));
         let (lead, [mut m, n]) = ends(out.dims());
@@ -50,7 +58,7 @@ impl Lower<'_> {
         args.set(20, whole(&repeated(a_lead, &lead, m * k)));
         args.set(28, whole(&repeated(b_lead, &lead, k * n)));
         let tiles = m.div_ceil(TILE) * n.div_ceil(TILE) * batch;
-        self.launch(kernel, tiles, TILE_THREADS, 2 * DEPTH * TILE * size, args, 0)
+        self.launch(kernel, tiles, threads, room, args, 0)
     }
 
     pub(super) fn attention(&mut self, call: &Call<'_>) -> Result<()> {
@@ -79,6 +87,12 @@ impl Lower<'_> {
             args.set(25, whole(last));
         }
         args.f[0] = call.attrs.float(AttrKey::Scale, 1.0 / (d as f64).sqrt());
+        // queries, keys, values, sums and scores of a tile
+        let tile = QUERIES * (2 * (d + 1) + 2 * e + QUERIES + 1) * size_of::<f32>();
+        if q.desc.dtype == DType::F32 && tile <= self.most_shared {
+            let tiles = lead.iter().product::<usize>() * s.div_ceil(QUERIES);
+            return self.launch(Kernel::attention_tiles, tiles, ROW, tile, args, 0);
+        }
         // a score a key, in f64
         self.launch(Kernel::attention_rows, queries, ROW, (ROW + t) * size_of::<f64>(), args, 0)
     }

@@ -12,6 +12,7 @@
 #include "../../../kernels/program.cu"
 #include "../../../kernels/reduce.cu"
 #include "../../../kernels/sort.cu"
+#include "../../../kernels/tensor.cu"
 
 #include <functional>
 #include <mutex>

@@ -45,7 +45,8 @@ diffx_switch:
 .size diffx_switch,.-diffx_switch
 )");
 
-struct Fiber { void *stack, *at; bool started, done; };
+enum Meeting { BARRIER, PRODUCT };
+struct Fiber { void *stack, *at; bool started, done; Meeting meeting; unsigned products; };
 static const size_t STACK = 64 << 10;
 static std::vector<void *> spare;
 static std::vector<Fiber> fibers;
@@ -62,7 +63,43 @@ static void body() {
     abort();
 }
 
-void barrier() { diffx_switch(&current->at, scheduler); }
+static void meet(Meeting meeting) {
+    current->meeting = meeting;
+    diffx_switch(&current->at, scheduler);
+}
+void barrier() { meet(BARRIER); }
+
+// What each lane brings to a product, and to the next one: a lane is never two ahead of another.
+struct Brought { uint32_t a[4], b[2]; };
+static std::vector<Brought> brought[2];
+
+static double half_of(uint32_t two, int upper) {
+    const uint32_t bits = upper ? two & 0xffff0000u : two << 16;
+    float x;
+    memcpy(&x, &bits, 4);
+    return x;
+}
+
+// Products are exact, the sum is cut off to f32: no better than what is known of the hardware.
+void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    const unsigned t = thread.x, lane = t % 32;
+    std::vector<Brought> &now = brought[current->products++ % 2];
+    memcpy(now[t].a, a, sizeof a);
+    memcpy(now[t].b, b, sizeof b);
+    meet(PRODUCT);
+    const Brought *warp = &now[t - lane];
+    for (int e = 0; e < 4; e++) {
+        const int row = lane / 4 + (e >> 1) * 8, column = lane % 4 * 2 + (e & 1);
+        double sum = d[e];
+        for (int k = 0; k < 16; k++) {
+            const int holder = k % 8 / 2, upper = k >= 8;
+            const double x = half_of(warp[row % 8 * 4 + holder].a[(row >= 8) + 2 * upper], k & 1);
+            sum += x * half_of(warp[column * 4 + holder].b[upper], k & 1);
+        }
+        d[e] = (float)sum;
+        if (fabs((double)d[e]) > fabs(sum)) d[e] = nextafterf(d[e], 0);
+    }
+}
 
 static void start(Fiber &f) {
     if (spare.empty()) spare.push_back(aligned_alloc(64, STACK));
@@ -83,6 +120,8 @@ bool launch(const Entry &kernel, const Args &args, unsigned blocks, unsigned cou
     kernel_now = &kernel;
     args_now = &args;
     threads = {count, 1, 1};
+    const Order now = order; // another thread may ask for another one
+    for (auto &each : brought) each.resize(count);
     for (unsigned b = 0; b < blocks; b++) {
         memset(shared, 0xff, shared_bytes);
         block = {b, 0, 0};
@@ -90,7 +129,7 @@ bool launch(const Entry &kernel, const Args &args, unsigned blocks, unsigned cou
         for (unsigned left = count; left > 0;) {
             unsigned ended = 0;
             for (unsigned k = 0; k < count; k++) {
-                const unsigned t = order == UP ? k : count - 1 - k;
+                const unsigned t = now == UP ? k : count - 1 - k;
                 Fiber &f = fibers[t];
                 if (f.done) continue;
                 if (!f.started) start(f);
@@ -103,7 +142,14 @@ bool launch(const Entry &kernel, const Args &args, unsigned blocks, unsigned cou
                 }
             }
             left -= ended;
-            if (left > 0 && ended > 0) {
+            bool alike = true;
+            const Fiber *first = nullptr;
+            for (const Fiber &f : fibers)
+                if (!f.done) {
+                    alike = alike && (!first || f.meeting == first->meeting);
+                    first = &f;
+                }
+            if (left > 0 && (ended > 0 || !alike)) {
                 for (Fiber &f : fibers)
                     if (f.started && !f.done) spare.push_back(f.stack);
                 return false;

@@ -2,7 +2,7 @@
 //
 // What it finds that a device may hide: shared memory is NaN before each block; threads run in a fixed order up or down,
 // each as far as the next barrier, so what depends on an order differs between the two; a barrier that some threads of a
-// block have left behind is an error. What it cannot find: weak memory, timing, registers, bank conflicts.
+// block have left behind is an error, as is one where others multiply. What it cannot find: weak memory, timing, registers, bank conflicts.
 #pragma once
 #include <cmath>
 #include <cstdint>
@@ -24,6 +24,7 @@ struct Index { unsigned x, y, z; };
 extern Index thread, block, threads;
 extern unsigned char *shared;
 void barrier();
+void mma(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 
 // A kernel by name.
 struct Entry {
@@ -45,3 +46,5 @@ bool launch(const Entry &kernel, const Args &args, unsigned blocks, unsigned thr
 #define blockIdx emulate::block
 #define blockDim emulate::threads
 inline void __syncthreads() { emulate::barrier(); }
+// The model of tensor.cuh: every lane of a warp takes part, and all warps of a block alike.
+inline void mma_bf16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) { emulate::mma(d, a, b); }
