@@ -16,14 +16,12 @@ pub use micro::{Micro, micro_f32, micro_f64};
 pub use panel::{Panel, View};
 use std::ops::Range;
 
-/// Most rows of B packed at a time. The inner length is cut into equal parts: each part reads and writes all of C.
-const KC: usize = 768;
+/// Rows of B packed at a time: a panel of A and one of B stay in the nearest caches.
+const KC: usize = 512;
 /// Columns of B packed at a time.
 const NC: usize = 256;
 /// Widest panel of any micro-kernel.
 const MAX_NR: usize = 32;
-/// Elements of f32 in a cache line, f64 fills two.
-const LINE: usize = 16;
 /// Below this many rows of C a panel of B is used too seldom to be worth a copy, if it can be read in place.
 const FEW_ROWS: usize = 24;
 
@@ -100,15 +98,9 @@ impl<R: Real> Gemm<'_, R> {
     }
 
     fn piece(&self, (across, down): (usize, usize), i: usize) -> (Range<usize>, Range<usize>) {
-        let Micro { mr, nr, .. } = R::micro();
+        let nr = R::micro().nr;
         let panels = part(self.n.div_ceil(nr), across, i % across);
-        // rows between tiles while there are enough: a low tile is hardly faster than a full one
-        let tiles = self.m.div_ceil(mr);
-        let (rows, mr) = if down <= tiles { (tiles, mr) } else { (self.m, 1) };
-        let rows = part(rows, down, i / across);
-        let clip =
-            |r: Range<usize>, size: usize, end: usize| r.start * size..(r.end * size).min(end);
-        (clip(rows, mr, self.m), clip(panels, nr, self.n))
+        (part(self.m, down, i / across), panels.start * nr..(panels.end * nr).min(self.n))
     }
 
     /// What the raw pointers below rely on. Shapes were checked when the graph was built: a failure is our bug.
@@ -134,12 +126,11 @@ impl<R: Real> Gemm<'_, R> {
         let micro = R::micro();
         let nr = micro.nr;
         let in_place = self.b.rows().filter(|_| rows.len() <= FEW_ROWS || self.n * self.k <= 8192);
-        let parts = self.k.div_ceil(KC).max(1); // k = 0 still has to clear C and finish it
         for j0 in cols.clone().step_by(NC) {
             let nc = NC.min(cols.end - j0);
-            for depth in 0..parts {
-                let Range { start: k0, end } = part(self.k, parts, depth);
-                let kc = end - k0;
+            // k = 0 still has to clear C and finish it
+            for k0 in (0..self.k.max(1)).step_by(KC) {
+                let kc = KC.min(self.k - k0);
                 for j in (0..nc).step_by(nr) {
                     let width = nr.min(nc - j);
                     if in_place.is_none() || !micro.takes(width) {
@@ -147,21 +138,9 @@ impl<R: Real> Gemm<'_, R> {
                         self.b.pack(k0, kc, j0 + j, width, nr, panel);
                     }
                 }
-                let row_of_a =
-                    |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.rs + k0 * self.a.cs);
                 for i in rows.clone().step_by(micro.mr) {
                     let mr = micro.mr.min(rows.end - i);
-                    let next = i + mr..(i + mr + micro.mr).min(rows.end);
                     for j in (0..nc).step_by(nr) {
-                        if self.a.cs == 1 {
-                            // of the rows of A that come next a part, while this tile is computed
-                            let lines = part(kc.div_ceil(LINE), nc.div_ceil(nr), j / nr);
-                            for i in next.clone() {
-                                lines.clone().for_each(|l| {
-                                    micro::prefetch(row_of_a(i).wrapping_add(l * LINE));
-                                });
-                            }
-                        }
                         let width = nr.min(nc - j);
                         let (b, ldb) = match in_place {
                             Some((b, ldb)) if micro.takes(width) => {
@@ -171,7 +150,7 @@ impl<R: Real> Gemm<'_, R> {
                         };
                         let tile = micro::Tile {
                             kc,
-                            a: row_of_a(i),
+                            a: self.a.data.as_ptr().wrapping_add(i * self.a.rs + k0 * self.a.cs),
                             rs: self.a.rs,
                             cs: self.a.cs,
                             b,
@@ -274,28 +253,6 @@ mod tests {
         let all = product(300);
         for m in [1, 2, 3, 8] {
             assert!(product(m) == all[..m * n]);
-        }
-    }
-
-    #[test]
-    fn pieces_of_any_cut_are_the_whole() {
-        let (n, k) = (100, 9);
-        let b = values(k * n, 2);
-        let b = View { data: &b[..], rs: n, cs: 1 };
-        let mut scratch = vec![0f32; scratch_elements(n, k)];
-        for m in [1, 5, 12, 13, 40] {
-            let a = values(m * k, 1);
-            let a = View { data: &a[..], rs: k, cs: 1 };
-            let g = Gemm { m, n, k, a, b: &b, accumulate: false, finish: None };
-            let mut whole = vec![0f32; m * n];
-            g.run(&mut whole, n, &mut scratch);
-            for cuts in [(1, 1), (2, 1), (1, 2), (3, 4), (1, 5), (2, 13), (1, 40)] {
-                let mut c = vec![f32::NAN; m * n];
-                for i in 0..cuts.0 * cuts.1 {
-                    g.run_piece(cuts, i, &mut c, n, &mut scratch);
-                }
-                assert!(c == whole, "{m} rows by {cuts:?}");
-            }
         }
     }
 

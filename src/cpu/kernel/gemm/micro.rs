@@ -1,11 +1,8 @@
 //! The innermost loops: a tile of C in registers, one chain of fused multiply-adds per element, in the order of k.
 //!
 //! Three widths of one loop. With AVX-512 a tile narrower than the widest is as cheap as its columns: masks keep loads and
-//! stores inside, so that neither a copy of the tile nor a padded panel is needed. x86 without FMA falls back to the
-//! portable loop, where a fused multiply-add is a library call: slow, but the same bits.
-//!
-//! Every third row of A has a pointer of its own. One pointer that walks through all rows is a chain of as many
-//! additions as the products take cycles: whatever is late then stays late.
+//! stores inside, so that neither a copy of the tile nor a padded panel is needed. x86 without FMA falls back to the portable loop, where a fused multiply-add is a library
+//! call: slow, but the same bits.
 
 use crate::cpu::kernel::real::Real;
 
@@ -38,32 +35,6 @@ pub struct Micro<R: 'static> {
 struct Narrow<R: 'static> {
     half: &'static [unsafe fn(&Tile<R>, usize)],
     more: &'static [unsafe fn(&Tile<R>, usize)],
-}
-
-/// Rows of A that share a pointer: the distances 0, 1 and 2 are addresses of one instruction.
-const STRIDED: usize = 3;
-
-/// Rows of B that are fetched ahead.
-const AHEAD: usize = 16;
-
-/// Asks for the line at `p`, which may be any address.
-#[inline(always)]
-pub(super) fn prefetch<T>(p: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // Safety: a prefetch reads nothing that a program sees, and never faults.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(p.cast()) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = p;
-}
-
-/// Where each run of [`STRIDED`] rows of A begins.
-#[inline(always)]
-fn starts<R>(t: &Tile<R>) -> [*const R; 4] {
-    let run = STRIDED * t.rs;
-    [t.a, t.a.wrapping_add(run), t.a.wrapping_add(2 * run), t.a.wrapping_add(3 * run)]
 }
 
 /// Rows x columns of the largest tile.
@@ -156,28 +127,15 @@ macro_rules! micro_kernel {
                     let c = t.c.add(i * t.ldc);
                     acc[i] = [$load(c), $load(c.add($lanes))];
                 }
-                for i in 0..if t.add { 0 } else { MR } {
-                    let c = t.c.wrapping_add(i * t.ldc);
-                    prefetch(c);
-                    prefetch(c.wrapping_add(2 * $lanes - 1));
-                }
-                let (mut a, mut b) = (starts(t), t.b);
-                let ahead = AHEAD * t.ldb;
+                let (mut a, mut b) = (t.a, t.b);
                 for _ in 0..t.kc {
                     let (b0, b1): ($v, $v) = ($load(b), $load(b.add($lanes)));
-                    prefetch(b.wrapping_add(ahead));
-                    if size_of::<$v>() == 64 {
-                        prefetch(b.wrapping_add(ahead + $lanes)); // the second line of a row
-                    }
                     for i in 0..MR {
-                        let x = $splat(*a[i / STRIDED].add(i % STRIDED * t.rs));
+                        let x = $splat(*a.add(i * t.rs));
                         acc[i] = [$fma(x, b0, acc[i][0]), $fma(x, b1, acc[i][1])];
                     }
                     // past the end after the last turn, where it is not read
-                    for a in &mut a {
-                        *a = a.wrapping_add(t.cs);
-                    }
-                    b = b.wrapping_add(t.ldb);
+                    (a, b) = (a.wrapping_add(t.cs), b.wrapping_add(t.ldb));
                 }
                 for i in 0..MR {
                     let c = t.c.add(i * t.ldc);
@@ -208,23 +166,20 @@ macro_rules! narrow_kernel {
                         acc[i][v] = $load(mask(v), t.c.wrapping_add(i * t.ldc + v * $lanes));
                     }
                 }
-                let (mut a, mut b) = (starts(t), t.b);
+                let (mut a, mut b) = (t.a, t.b);
                 for _ in 0..t.kc {
                     let mut row: [$v; $vectors] = [$zero(); $vectors];
                     for v in 0..$vectors {
                         row[v] = $load(mask(v), b.wrapping_add(v * $lanes));
                     }
                     for i in 0..MR {
-                        let x = $splat(*a[i / STRIDED].add(i % STRIDED * t.rs));
+                        let x = $splat(*a.add(i * t.rs));
                         for v in 0..$vectors {
                             acc[i][v] = $fma(x, row[v], acc[i][v]);
                         }
                     }
                     // past the end after the last turn, where it is not read
-                    for a in &mut a {
-                        *a = a.wrapping_add(t.cs);
-                    }
-                    b = b.wrapping_add(t.ldb);
+                    (a, b) = (a.wrapping_add(t.cs), b.wrapping_add(t.ldb));
                 }
                 for i in 0..MR {
                     for v in 0..$vectors {
@@ -238,7 +193,7 @@ macro_rules! narrow_kernel {
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{AHEAD, Narrow, STRIDED, Tile, prefetch, starts};
+    use super::{Narrow, Tile};
     micro_kernel! { f32_avx512, "avx512f", f32, __m512, 16,
     _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps }
     micro_kernel! { f64_avx512, "avx512f", f64, __m512d, 8,
