@@ -51,7 +51,11 @@ DEVICE uint16_t narrow(double x, int mantissa, int bias, double largest) {
 }
 DEVICE uint16_t half_of(double x) { return narrow(x, 10, 15, 65520.0); }
 DEVICE uint16_t bfloat_of(double x) { return narrow(x, 7, 127, 3.3961775292304957e38); }
+#ifdef PLANT_SHIFT // a test plants this: the same bits, and a shift that C++17 does not define
+DEVICE float of_bfloat(uint16_t h) { return float_of_bits((uint32_t)((int32_t)(int16_t)h << 16)); }
+#else
 DEVICE float of_bfloat(uint16_t h) { return float_of_bits((uint32_t)h << 16); }
+#endif
 DEVICE float of_half(uint16_t h) {
     const uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = (h >> 10) & 31, m = h & 1023;
     if (e == 31) return float_of_bits(sign | 0x7f800000 | m << 13);

@@ -128,6 +128,14 @@ fn a_device_that_fails_is_a_status() {
     }
 }
 
+/// What makes gcc stop where C++ defines nothing: overflow, shifts, indices, alignment.
+const UNDEFINED: &[&str] = &[
+    "-fsanitize=undefined",
+    "-fno-sanitize=vptr",
+    "-fno-sanitize-recover=all",
+    "-static-libubsan",
+];
+
 /// Faults planted in the kernels: the tests above must see each. `what` is built, run in a process of its own with the
 /// tests of the op table, of tiles and of the end of memory, and has to fail there.
 #[test]
@@ -136,12 +144,22 @@ fn planted_faults_are_seen() {
         return;
     }
     let planted = |name, flag| build(name, &[flag]).expect("the good one was built");
-    let rows = [
+    let checked = |name, flags: &[&str]| {
+        let flags: Vec<&str> = UNDEFINED.iter().chain(flags).copied().collect();
+        (name, build(name, &flags).expect("the good one was built"))
+    };
+    let mut rows = vec![
         ("race", planted("race", "-DPLANT_RACE")),
         ("overrun", planted("overrun", "-DPLANT_OVERRUN")),
         ("fragment", planted("fragment", "-DPLANT_FRAGMENT")),
         ("good", machine::good()),
     ];
+    if machine::links(UNDEFINED) {
+        rows.push(checked("shift", &["-DPLANT_SHIFT"]));
+        rows.push(checked("good-checked", &[]));
+    } else {
+        println!("skipped: library libubsan.a is needed to look for undefined behaviour");
+    }
     for (name, dir) in rows {
         let run = |test: &str| {
             let path = library_path(&dir);
@@ -156,6 +174,6 @@ fn planted_faults_are_seen() {
             "ops::f32_within_the_table",
         ];
         let seen = !tests.into_iter().all(run);
-        assert_eq!(seen, name != "good", "{name}");
+        assert_eq!(seen, !name.starts_with("good"), "{name}");
     }
 }

@@ -40,6 +40,13 @@ pub(crate) fn build(name: &str, flags: &[&str]) -> Option<PathBuf> {
     Some(dir)
 }
 
+/// Whether g++ has what these flags ask for.
+pub(crate) fn links(flags: &[&str]) -> bool {
+    let mut command = Command::new("g++");
+    command.args(["-x", "c++", "-shared", "-fPIC", "-o", "/dev/null", "/dev/null"]).args(flags);
+    command.output().is_ok_and(|done| done.status.success())
+}
+
 /// Where the driver without faults lies, once `driver` built it.
 pub(crate) fn good() -> PathBuf {
     folder("good")
