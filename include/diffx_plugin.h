@@ -674,7 +674,8 @@ typedef struct dfx_guidance_api {
     uint32_t reserved;
     dfx_status (DFX_CALL *info)(const void *self, dfx_guidance_info *out, dfx_error *err);             /* (r) */
     dfx_status (DFX_CALL *wrap)(const void *self, dfx_graph *g, dfx_wrap_io *io, dfx_error *err);
-    dfx_guide_fn start;                  /* tilts the initial law, after the prior           */
+    dfx_guide_fn start;                  /* tilts the initial law, after the prior; where a run sets out from data
+                                          * of the job, prior draws these, noised            */
     dfx_guide_fn project;                /* after each step                                  */
     dfx_guide_fn permute;                /* after project, before the next step              */
     dfx_guide_fn finish;                 /* once, on decoded samples                         */

@@ -15,8 +15,8 @@ use diffx::graph::{Graph, NodeId, Op, Weight, WeightInit};
 use diffx::mem::{Budget, Tensor};
 use diffx::plugin::Registry;
 use diffx::sample::{
-    Build, Component, Cond, Eval, Model, ModelInfo, ModelIo, Network, Parts, Predicts, Program,
-    Replay, Request, Rows, Space, Stats,
+    Build, Component, Cond, Eval, Model, ModelInfo, ModelIo, Network, Parts, Predicts, ProcessFn,
+    Program, Replay, Request, Rows, Space, Stats,
 };
 use diffx::train::update::lookup;
 use diffx::train::{Dataset, Optimizer, Plan, Training};
@@ -431,6 +431,39 @@ fn fista_recovers_a_sparse_vector() {
     assert!(error(&many[..D]) < 0.01 && error(&few[..D]) > 0.1);
     // the condition is the same measurement
     assert_eq!(solve(5, None), solve(5, Some(&[0.5; M])));
+}
+
+/// A sparse sample has zeros, which data above 0 have no coordinate for: they come as near to it as the process goes.
+#[test]
+fn fista_keeps_to_what_a_process_has() {
+    for (process, least) in [("gbm", 1e-6), ("cir", 1e-6), ("ve", f64::NEG_INFINITY)] {
+        // the first number is measured as 2, the second as none, the third as one that cannot be
+        let config = json!({
+            "matrix": [1, 0, 0, 0, 1, 0, 0, 0, 1], "rows": 3, "measured": [2, 0, -1], "iterations": 60
+        });
+        let mut parts = parts(process, Arc::new(Measured { dims: 3, y: 3 }));
+        parts.guidances.push(registry().guidance("fista", &config).unwrap());
+        let mut b = Build::new(&parts, 1).unwrap();
+        let start = b.graph.full(0.3, DType::F64, &[1, 3]);
+        let sigma = b.graph.full(1.0, DType::F64, &[1]);
+        let eval = Eval { phase: 0, x: vec![start], sigma: vec![sigma], cond: None };
+        let d = b.denoise(0, &[eval]).unwrap()[0][0];
+        let clean = b.graph.full(0.0, DType::F64, &[1, 1]);
+        let x = match process {
+            "ve" => d,
+            _ => b.process(0, ProcessFn::Decode, 0, &[d, clean]).unwrap()[0],
+        };
+        let out = evaluate(&b.graph, &[x], &|node, _| panic!("{} is asked for", node.op.name()));
+        let got = out.unwrap().remove(0).data;
+        println!("{process}: {got:?}");
+        assert!((got[0] - 1.99).abs() < 1e-3, "{process}: {got:?}");
+        for (x, want) in got[1..].iter().zip([0.0_f64, -0.99]) {
+            assert!(
+                (x - want.max(least)).abs() < 1e-3 && *x >= 0.999 * least,
+                "{process}: {got:?}"
+            );
+        }
+    }
 }
 
 /// D = w, with a condition y of 0.5.

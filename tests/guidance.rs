@@ -108,6 +108,36 @@ fn wrong_strength_and_untilted_start_are_other_laws() {
     assert!(mean < 1.8 && inside < 0.999, "{mean}, {inside}");
 }
 
+/// With `strength` a run sets out from given data: so do all the draws that h chooses from, none of them from the prior.
+#[test]
+fn a_tilted_start_from_given_data() {
+    let engine = engine();
+    let model = normal(&engine, "given", &[1]);
+    let n = 512;
+    let run = |guidance: Value| {
+        let mut it = config(guidance, json!("ancestral"), 40);
+        (it["strength"], it["dtype"]) = (json!(0.5), json!("f64"));
+        (it["sigma_min"], it["sigma_max"]) = (json!(1e-3), json!(40.0));
+        let pipeline = Pipeline::new(&model, &it.to_string()).unwrap();
+        let given = vec![0.0f64; n].iter().flat_map(|_| 3f64.to_ne_bytes()).collect::<Vec<_>>();
+        let desc = diffx::base::Desc::new(DType::F64, &[n, 1]).unwrap();
+        let x = Tensor::from_bytes(desc, &given, engine.budget()).unwrap();
+        let inputs = vec![("start.x".to_owned(), Arc::new(x))];
+        let options = JobOptions { seed: 5, n_samples: n, inputs, ..JobOptions::default() };
+        let job = Job::start(&pipeline, options).unwrap();
+        assert!(job.wait(Duration::from_secs(600)));
+        job.result("x").unwrap().elements::<f64>().unwrap().to_vec()
+    };
+    let (free, _) = moments(&run(json!([])));
+    // h is 1 everywhere: eight draws of the data's noise are as good as one
+    let all = json!([{"id": "doob", "config": {"event": "x >= -50"}}]);
+    let (every, _) = moments(&run(all));
+    println!(
+        "half of the steps from 3: mean {free:.3}, with eight draws to choose from {every:.3}"
+    );
+    assert!(free > 2.5 && (every - free).abs() < 0.05);
+}
+
 /// Geometric Brownian motion from 100 to at least 160 after a year (A10), CIR with Feller's condition violated.
 #[test]
 fn positive_processes() {

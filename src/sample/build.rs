@@ -19,6 +19,9 @@ use std::sync::Arc;
 /// Most guidances around one network: each takes a few kilobytes of stack while a graph is built.
 const MOST_GUIDANCES: usize = 32;
 
+/// The least number that a guidance encodes under a process of data above 0, as a share of their mean.
+const LEAST_SHARE: f64 = 1e-6;
+
 /// One evaluation of a denoiser. `cond` empty = the conditions of the job.
 #[derive(Debug, Clone)]
 pub struct Eval {
@@ -123,6 +126,10 @@ pub struct Build<'a> {
     extra: Vec<usize>,
     /// Handles of the chain below this may be called; guards against a guidance that calls itself.
     limit: u32,
+    /// Clean coordinates of the data a run sets out from, which stand in the place of a prior; else empty.
+    pub(super) outset: Vec<NodeId>,
+    /// A guidance is building: what it encodes need not be data.
+    pub(super) guiding: bool,
 }
 
 impl<'a> Build<'a> {
@@ -145,6 +152,8 @@ impl<'a> Build<'a> {
             variants: Vec::new(),
             extra: Vec::new(),
             limit: u32::MAX,
+            outset: Vec::new(),
+            guiding: false,
         })
     }
 
@@ -254,20 +263,44 @@ impl<'a> Build<'a> {
         if inputs.len() != n_in {
             bail!(Invalid, "process {name}: takes {n_in} inputs, got {}", inputs.len());
         }
+        // whoever draws where a run sets out from draws what it sets out from
+        if let (ProcessFn::Prior, Some(w0)) = (f, self.outset.get(component)) {
+            let given = [*w0, inputs[0]]; // as many as were checked
+            let mut noised = self.process(component, ProcessFn::Perturb, purpose, &given)?;
+            noised.truncate(1);
+            return Ok(noised);
+        }
         let parts = self.parts;
+        let held = match f {
+            ProcessFn::Encode if self.guiding => vec![self.in_range(component, inputs[0])?],
+            _ => inputs.to_vec(),
+        };
         let out = process.call(
             self,
             f,
             purpose,
             &parts.components[component],
             &parts.stats[component],
-            inputs,
+            &held,
         )?;
         self.graph.check()?;
         if out.len() != n_out || out.iter().any(|n| !self.graph.is_valid(*n)) {
             bail!(Plugin, "process {name}: gave {} nodes, want {n_out} valid ones", out.len());
         }
         Ok(out)
+    }
+
+    /// Numbers that a guidance makes, as far as the process has a coordinate for them: data above 0 has none for what is
+    /// not, and a sparse or bounded sample may be 0.
+    fn in_range(&mut self, c: usize, x: NodeId) -> Result<NodeId> {
+        let info = self.parts.processes[c].info(&self.parts.stats[c])?; // it was found above
+        if info.space != Space::Continuous || !info.positive || !self.graph.is_valid(x) {
+            return Ok(x);
+        }
+        let mean = self.parts.stats[c].x_mean;
+        let unit = if mean > 0.0 && mean.is_finite() { mean } else { 1.0 };
+        let least = self.graph.scalar(LEAST_SHARE * unit);
+        Ok(self.graph.binary(Op::Max, x, least))
     }
 
     // ---- inside
@@ -355,8 +388,9 @@ impl<'a> Build<'a> {
         let slots = self.hold(Owner::Guidance(index), &info.slots)?;
         let mut slots_out = slots.clone();
         let before = std::mem::replace(&mut self.limit, handle);
+        let was = std::mem::replace(&mut self.guiding, true);
         let out = guidance.wrap(self, handle - 1, evals, &slots, &mut slots_out);
-        self.limit = before;
+        (self.limit, self.guiding) = (before, was);
         let out = out?;
         self.graph.check()?;
         if out.len() != evals.len() {

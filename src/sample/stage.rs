@@ -76,10 +76,11 @@ impl<'a> Plan<'a> {
         let levels = self.levels(&mut b, None, false)?;
         let mut x = Vec::new();
         for (c, level) in levels.iter().enumerate() {
-            let w = match self.rows.from_data {
-                true => self.noised(&mut b, c, *level)?,
-                false => b.process(c, ProcessFn::Prior, PURPOSE_PRIOR, &[*level])?[0],
-            };
+            if self.rows.from_data {
+                let w0 = self.given(&mut b, c)?;
+                b.outset.push(w0);
+            }
+            let w = b.process(c, ProcessFn::Prior, PURPOSE_PRIOR, &[*level])?[0];
             b.want(w, self.parts.state(c, self.batch)?, "prior", c)?;
             x.push(w);
         }
@@ -271,8 +272,8 @@ impl<'a> Plan<'a> {
 
     // ---- inside
 
-    /// The data that a host gives, noised to the level.
-    fn noised(&self, b: &mut Build<'_>, c: usize, level: NodeId) -> Result<NodeId> {
+    /// The data that a host gives, in their coordinate. They take the place of the prior, for guidances too.
+    fn given(&self, b: &mut Build<'_>, c: usize) -> Result<NodeId> {
         let component = &self.parts.components[c];
         if component.space == Space::Discrete {
             bail!(Unsupported, "component {}: tokens are not noised by a part", component.name);
@@ -281,7 +282,7 @@ impl<'a> Plan<'a> {
         let x = b.graph.input(&cond(&start_input(&component.name)), desc);
         let w = b.process(c, ProcessFn::Encode, 0, &[x])?[0];
         b.want(w, desc, "encode", c)?;
-        Ok(b.process(c, ProcessFn::Perturb, PURPOSE_PRIOR, &[w, level])?[0])
+        Ok(w)
     }
 
     /// Pictures of finished samples, by the network of their slot.
@@ -444,7 +445,10 @@ impl<'a> Plan<'a> {
         }
         io.slots = b.hold(Owner::Guidance(i), &guidance.info(&self.parts.components)?.slots)?;
         io.slots_out = io.slots.clone();
-        guidance.guide(b, hook, i as u32 + 1, &mut io)?;
+        b.guiding = true;
+        let guided = guidance.guide(b, hook, i as u32 + 1, &mut io);
+        b.guiding = false;
+        guided?;
         b.graph.check()?;
         if io.out.len() != x.len() {
             bail!(Plugin, "guidance {i}: {} states, want {}", io.out.len(), x.len());
