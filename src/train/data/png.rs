@@ -51,6 +51,14 @@ impl Reader for Pictures {
         let reflected = |p: &PathBuf| source.mirror.iter().any(|m| begins(p, m));
         let twice: Vec<usize> =
             (0..found.pictures.len()).filter(|i| reflected(&found.pictures[*i])).collect();
+        let missed = source.mirror.iter().find(|m| !found.pictures.iter().any(|p| begins(p, m)));
+        if let Some(missed) = missed {
+            bail!(
+                Invalid,
+                "data: mirror names {missed:?}, and the path of no picture below {} begins so",
+                root.display()
+            );
+        }
         let n = found.pictures.len() + twice.len();
         let desc = Desc::new(DType::F32, &[&[n][..], &source.layout.dims(size)].concat())?;
         let mut x = Tensor::new(desc, budget).map_err(|e| e.within(format!("{n} pictures")))?;
@@ -386,6 +394,10 @@ mod tests {
             Pictures.read(&source, &Budget::unlimited()).unwrap_err().message
         };
         assert!(read(Labels::Folders).contains("a.png: stands in no folder"));
+        let mirror = vec!["a".to_owned(), "rare/".to_owned()];
+        let reflected = Source { mirror, ..source(&root, Channels::Rgb, Labels::None) };
+        let said = Pictures.read(&reflected, &Budget::unlimited()).unwrap_err().message;
+        assert!(said.contains("mirror names \"rare/\", and the path of no picture"), "{said}");
         write(&root.join("b.png"), 3, png::ColorType::Grayscale, &[0, 255, 0]);
         assert!(read(Labels::None).contains("is 3 by 1 pixels, a.png is 2 by 1; want one size"));
         std::fs::write(root.join("b.png"), b"\x89PNG no").unwrap();
