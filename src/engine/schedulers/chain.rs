@@ -92,6 +92,7 @@ pub(super) fn ddpm(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: Some(chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 
@@ -126,6 +127,7 @@ pub(super) fn ddim(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: Some(chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 
@@ -174,6 +176,7 @@ pub(super) fn lcm(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: Some(chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 
@@ -209,6 +212,7 @@ pub(super) fn tcd(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: Some(chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 
@@ -308,6 +312,7 @@ pub(super) fn pndm(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: Some(chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 

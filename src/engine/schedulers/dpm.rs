@@ -394,6 +394,7 @@ fn run(
         sigmas: levels.sigmas,
         chain: Some(levels.chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     }
 }
 
@@ -434,6 +435,7 @@ pub(super) fn edm_multi(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas,
         chain: None,
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
 

@@ -75,6 +75,7 @@ fn run(calls: Vec<Call>, sigmas: Vec<f64>) -> Run {
         sigmas,
         chain: None,
         discrete: Vec::new(),
+        begins: Vec::new(),
     }
 }
 
@@ -161,5 +162,6 @@ pub(super) fn ve(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas,
         chain: None,
         discrete,
+        begins: Vec::new(),
     })
 }

@@ -199,18 +199,24 @@ pub struct Run {
     pub chain: Option<Chain>,
     /// The levels between which the predictor of the VE SDE steps.
     pub discrete: Vec<f64>,
+    /// With which call each step begins; empty where all steps have as many, a corrector's or half a step apart.
+    pub begins: Vec<usize>,
 }
 
 impl Run {
     /// Without the calls of the first steps. What is left must not read what those would have left behind.
     pub(super) fn skip(mut self, asked: &Asked) -> Result<Self> {
         let (n, steps, skipped) = (self.calls.len(), asked.steps.max(1), asked.skipped);
+        // of steps that are listed there may be one less than was asked for, as of intervals between moments
+        let made = steps.saturating_sub(skipped).min(self.begins.len());
+        let listed = self.begins.get(self.begins.len() - made).filter(|_| made > 0);
         let calls = match n {
+            _ if listed.is_some() => listed.copied().unwrap_or(0),
             _ if n == steps => skipped,
             _ if n + 1 == 2 * steps => 2 * skipped,
             _ => n / steps * skipped, // a corrector's come before each step
         };
-        let even = n == steps || n + 1 == 2 * steps || n.is_multiple_of(steps);
+        let even = listed.is_some() || n == steps || n + 1 == 2 * steps || n.is_multiple_of(steps);
         if calls >= n || !even {
             bail!(Unsupported, "scheduler: {n} calls in {steps} steps, which cannot set out later");
         }

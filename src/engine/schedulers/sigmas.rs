@@ -82,6 +82,7 @@ impl Ladder {
             sigmas,
             chain: Some(self.chain),
             discrete: Vec::new(),
+            begins: Vec::new(),
         }
     }
 }
@@ -308,5 +309,6 @@ pub(super) fn edm_euler(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas,
         chain: None,
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }

@@ -86,13 +86,13 @@ pub(super) fn sit(keys: &Keys, asked: &Asked) -> Result<Run> {
     if n < 2 {
         bail!(Invalid, "scheduler: {n} moments, want at least the first and the last");
     }
-    let (calls, end) = match keys.one_of("mode", &["ode", "sde"])? {
-        0 => (flow(keys, n)?, Point::flow(0.0)),
+    let (calls, begins) = match keys.one_of("mode", &["ode", "sde"])? {
+        0 => flow(keys, n)?,
         _ => stochastic(keys, n)?,
     };
     Ok(Run {
         calls,
-        end,
+        end: Point::flow(0.0),
         init: 1.0,
         frame: Frame::Flow,
         prediction: Prediction::Flow,
@@ -100,6 +100,7 @@ pub(super) fn sit(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: Vec::new(),
         chain: None,
         discrete: Vec::new(),
+        begins,
     })
 }
 
@@ -108,7 +109,7 @@ fn moments(to: f64, n: usize) -> Vec<f64> {
 }
 
 /// Registers: the sample at the beginning of a step, and the slopes of its stages but the last.
-fn flow(keys: &Keys, n: usize) -> Result<Vec<Call>> {
+fn flow(keys: &Keys, n: usize) -> Result<(Vec<Call>, Vec<usize>)> {
     let word = keys.word("sampling_method")?;
     let name = if word.is_empty() { "dopri5" } else { &word };
     let Some(method) = METHODS.iter().find(|m| m.name == name) else {
@@ -120,14 +121,15 @@ fn flow(keys: &Keys, n: usize) -> Result<Vec<Call>> {
     if count > MOST_CALLS {
         bail!(Unsupported, "scheduler: {count} calls of the network, want at most {MOST_CALLS}");
     }
-    let mut calls = Vec::new();
+    let (mut calls, mut begins) = (Vec::new(), Vec::new());
     for pair in moments(1.0, n).windows(2) {
+        begins.push(calls.len());
         let dt = (pair[1] - pair[0]) / each as f64; // windows of two
         for k in 0..each {
             step(&mut calls, method, pair[0] + k as f64 * dt, dt);
         }
     }
-    Ok(calls)
+    Ok((calls, begins))
 }
 
 fn step(calls: &mut Vec<Call>, method: &Method, t: f64, dt: f64) {
@@ -164,7 +166,7 @@ fn diffusion(keys: &Keys, t: f64) -> Result<f64> {
     })
 }
 
-fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Point)> {
+fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Vec<usize>)> {
     let word = keys.word("sampling_method")?;
     let heun = match word.as_str() {
         "" | "Euler" => false,
@@ -178,8 +180,9 @@ fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Point)> {
     }
     let times = moments(1.0 - size, n);
     let drift = |t: f64| Ok(velocity(t) + diffusion(keys, t)? * score(t));
-    let mut calls = Vec::new();
+    let (mut calls, mut begins) = (Vec::new(), Vec::new());
     for pair in times.windows(2) {
+        begins.push(calls.len());
         let (t, dt) = (pair[0], pair[1] - pair[0]); // windows of two
         let noise = (2.0 * diffusion(keys, t)? * dt).max(0.0).sqrt() * Z;
         if !heun {
@@ -194,6 +197,7 @@ fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Point)> {
     }
     let t = times.last().copied().unwrap_or(0.0);
     let at = point(t);
+    begins.push(calls.len());
     calls.push(call(
         t,
         match last {
@@ -202,13 +206,14 @@ fn stochastic(keys: &Keys, n: usize) -> Result<(Vec<Call>, Point)> {
             _ => ZERO + X + size * velocity(t),
         },
     ));
-    Ok((calls, Point::flow(0.0)))
+    Ok((calls, begins))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::linear::{DENOISED, RAW, REGISTER, REGISTERS, SAMPLE};
     use super::*;
+    use serde_json::json;
 
     #[test]
     fn methods_are_consistent() {
@@ -259,6 +264,38 @@ mod tests {
             };
             let seen = (error(8) / error(16)).log2();
             assert!(seen > order - 0.35, "{name}: {seen}"); // midpoint has 3 on this law
+        }
+    }
+
+    /// A run that sets out later sets out where a step begins, and ends where the whole one does.
+    #[test]
+    fn the_last_steps_are_those_of_the_whole_run() {
+        let config = |mode: &str, method: &str| {
+            let json =
+                json!({"_class_name": "SiTSampler", "mode": mode, "sampling_method": method});
+            json.as_object().unwrap().clone()
+        };
+        let (n, skipped) = (6, 4); // a share of a third
+        for (mode, method, to) in [
+            ("ode", "euler", 1.0),
+            ("ode", "heun2", 1.0),
+            ("ode", "rk4", 1.0),
+            ("ode", "dopri5", 1.0),
+            ("sde", "Euler", 0.96),
+            ("sde", "Heun", 0.96),
+        ] {
+            let whole = Asked::steps(n);
+            let part = Asked { skipped, ..whole.clone() };
+            let whole = super::super::plan(&config(mode, method), &whole).unwrap().calls;
+            let part = super::super::plan(&config(mode, method), &part).unwrap().calls;
+            // of five intervals two are left, of those of the equation one and the last step
+            let at = if mode == "ode" { 3 } else { 4 };
+            assert_eq!(part[0].time, point(moments(to, n)[at]).sigma, "{mode} {method}");
+            let before = &whole[..whole.len() - part.len()];
+            let (z, deviation) = (1.3, 0.6);
+            let end = ended(&part, deviation, ended(before, deviation, z));
+            let want = ended(&whole, deviation, z);
+            assert!((end - want).abs() < 1e-12, "{mode} {method}: {end}, want {want}");
         }
     }
 }

@@ -162,5 +162,6 @@ pub(super) fn unipc(keys: &Keys, asked: &Asked) -> Result<Run> {
         sigmas: levels.sigmas,
         chain: Some(levels.chain),
         discrete: Vec::new(),
+        begins: Vec::new(),
     })
 }
