@@ -147,6 +147,9 @@ fn labels_reach_a_network_of_pictures() {
         "num_attention_heads": 2, "attention_head_dim": 4, "num_embeds_ada_norm": 3, "time_scale": 100,
     });
     let more = json!({"model": {"id": "dit", "config": config}, "steps": 60, "rate": 0.01});
+    let beyond = vec![tables[0].clone(), ("label".into(), labels(24, |i| (i % 5) as i32))];
+    let said = refused(beyond, more.clone());
+    assert!(said.contains("condition class_labels is 4, and the network knows 0 to 3"), "{said}");
     let mut trainer = Trainer::with_tables(&engine(), recipe(more), tables).unwrap();
     let table = "transformer_blocks.0.norm1.emb.class_embedder.embedding_table.weight";
     let row = |t: &Trainer, i: usize| -> Vec<u8> {

@@ -165,6 +165,15 @@ fn samples_come_with_their_pictures() {
     assert_eq!(floats(&image), own);
     let one = json!({"steps": 3, "image": true, "batch": 1, "guidance": config["guidance"]});
     assert_eq!(floats(&job(&model, &one, options()).result("image").unwrap()), own);
+    // of five classes, and the one that is none
+    for (class, fits) in [(5, true), (6, false), (-1, false)] {
+        let inputs = vec![("class_labels".to_owned(), Arc::new(labels(&[class])))];
+        let pipeline = Pipeline::new(&model, r#"{"steps": 3}"#).unwrap();
+        let started = Job::start(&pipeline, JobOptions { n_samples: 1, inputs, ..options() });
+        let said = started.err().map(|e| e.message);
+        let want = format!("condition class_labels is {class}, and the network knows 0 to 5");
+        assert_eq!(said, (!fits).then_some(want));
+    }
     // without being asked for, none is made
     let none = job(&model, &json!({"steps": 3}), options());
     assert!(none.result("image").unwrap_err().message.contains("there are: x, feasible"));

@@ -7,6 +7,7 @@ use crate::base::{DType, Desc, Result, Shape};
 use crate::exec::{RunKey, SessionBuilder, WeightBinding};
 use crate::graph::{NodeId, Op, Weight};
 use crate::mem::Tensor;
+use crate::sample::classes;
 use crate::sample::{Build, Eval, ModelIo, Network, Parts, Stats};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -224,6 +225,13 @@ fn evaluate(
         let desc = b.graph.desc(*node);
         let own = input(&mut b, &format!("cotangent.{}", component.name), desc)?;
         cotangents.push(own.unwrap_or_else(|| b.graph.full(1.0, desc.dtype, desc.dims())));
+    }
+    for (cond, node) in parts.conds.iter().zip(&b.cond) {
+        let told = given.iter().find(|g| g.1 == *node);
+        if let (Some((name, _, t)), Some(n)) = (told, classes::classes(&b, *node, cond.null_value))
+        {
+            classes::check(name, t, n)?;
+        }
     }
     for (name, _) in e.inputs {
         if !given.iter().any(|g| g.0 == *name) {

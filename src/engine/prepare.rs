@@ -12,7 +12,7 @@ use crate::exec::{Interrupt, RunKey, SessionBuilder};
 use crate::mem::{Tensor, reserved, zeros};
 use crate::plugin::Kind;
 use crate::sample::build::{Network, Parts};
-use crate::sample::{Build, Component, ProcessFn, Space, Stats};
+use crate::sample::{Build, Component, ProcessFn, Space, Stats, classes};
 use crate::train::Dataset;
 use crate::train::data::{Column, Read, Tables};
 use crate::{bail, fail};
@@ -229,7 +229,7 @@ fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
         x.push(Column::fit(&component.name, &table, want)?);
     }
     let mut cond = Vec::new();
-    for c in &parts.conds {
+    for (c, known) in parts.conds.iter().zip(classes::of(parts)?) {
         let also = ALSO.iter().find(|a| a.0 == c.name).map(|a| a.1);
         let found = tables.take(&c.name).or_else(|| also.and_then(|name| tables.take(name)));
         let Some(table) = found else {
@@ -240,6 +240,9 @@ fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
                 c.name
             );
         };
+        if let (true, Some(n)) = (c.desc.dtype == DType::I32, known) {
+            classes::check(&c.name, &table, n)?;
+        }
         cond.push(Column::fit(&c.name, &table, c.desc)?);
     }
     let odd = tables.iter().next().map(|(name, _)| name.to_owned());

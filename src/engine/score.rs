@@ -5,7 +5,7 @@ use crate::bail;
 use crate::base::{DType, Result};
 use crate::exec::Interrupt;
 use crate::mem::Tensor;
-use crate::sample::Likelihood;
+use crate::sample::{Likelihood, classes};
 use std::sync::Arc;
 
 /// Steps when the host does not say.
@@ -38,6 +38,11 @@ impl Pipeline {
         let info = self.parts.processes[0].info(&self.parts.stats[0])?;
         if info.positive && !above_zero(&x) {
             bail!(Invalid, "score: the process lives on positive numbers, the data has others");
+        }
+        for (cond, known) in self.parts.conds.iter().zip(classes::of(&self.parts)?) {
+            if let (Some((name, t)), Some(n)) = (conds.iter().find(|g| g.0 == cond.name), known) {
+                classes::check(name, t, n)?;
+            }
         }
         let likelihood = Likelihood {
             parts: &self.parts,

@@ -14,6 +14,7 @@ pub mod op;
 pub mod place;
 pub mod plan;
 pub mod program;
+pub mod reach;
 pub mod reference;
 mod scope;
 mod shorthand;

@@ -2,6 +2,7 @@
 //! (`build`), and the loop that replays it. Knows no plugin: `plugin` implements these traits over C tables.
 
 pub mod build;
+pub(crate) mod classes;
 mod convert;
 pub mod held;
 pub mod likelihood;

@@ -48,6 +48,8 @@ pub struct Program {
     pub(super) noise: Vec<(PlanId, Vec<Named>)>,
     given_noise: bool,
     from_data: bool,
+    /// Conditions that are numbers of classes, and how many the network knows.
+    pub(super) classes: Vec<(String, usize)>,
     /// Names of the components, in order.
     pub components: Vec<String>,
     /// Most elements one sample draws at a time, for the limit of the generator.
@@ -118,6 +120,8 @@ impl Program {
             }
             None => Vec::new(),
         };
+        let known = parts.conds.iter().zip(super::classes::of(parts)?);
+        let known = known.filter_map(|(c, n)| Some((c.name.clone(), n?)));
         Ok(Self {
             batch,
             group,
@@ -135,6 +139,7 @@ impl Program {
             noise,
             given_noise: given,
             from_data: rows.from_data,
+            classes: known.collect(),
             components,
             widest,
         })

@@ -142,6 +142,10 @@ impl Replay {
         for b in &p.buffers {
             let Some(name) = b.name.strip_prefix("cond.") else { continue };
             let given = request.conds.iter().find(|(n, _)| n == name);
+            let classes = p.classes.iter().find(|(n, _)| n == name);
+            if let (Some((_, t)), Some((_, classes))) = (given, classes) {
+                super::classes::check(name, t, *classes)?;
+            }
             let value = match given {
                 Some((_, t)) => Some((Arc::clone(t), spread(name, t, b.desc, request.n_samples)?)),
                 None => None,
