@@ -794,7 +794,9 @@ typedef struct dfx_grid_api {
 
 typedef struct dfx_objective_info {
     uint32_t struct_size;
-    uint32_t records;                    /* DFX_RECORD_*; 0 = trains on data                 */
+    uint32_t records;                    /* DFX_RECORD_*; 0 = trains on data. DFX_RECORD_REWARD alone, without the slots
+                                          * old, ema and ref and without advantage, is for trainers too: reward of
+                                          * their examples is the table "reward" of the data, and valid is 1 */
     uint32_t n_networks;
     uint32_t n_metrics;
     uint32_t sweep_backwards;            /* 1: k runs from the last record to the first      */

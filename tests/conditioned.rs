@@ -123,6 +123,83 @@ fn a_rare_event_by_telescoped_levels() {
     }
 }
 
+/// The host says which examples are in the event, in a table beside them: the same h as by an event that says so, to the
+/// bit. Under it `doob` wants no event, and leaves the judging to the host.
+#[test]
+fn an_event_that_only_the_host_can_tell() {
+    let engine = engine();
+    let model = normal(&engine, "labels", &[1]);
+    let n = 4096;
+    let stream = diffx::base::philox::Stream { seed: 6, purpose: 70, step: 0, ordinal: 0 };
+    let data: Vec<f32> = (0..n).map(|i| stream.normal_f32(i as u64)).collect();
+    let inside: Vec<f32> = data.iter().map(|x| if *x >= 1.0 { 1.0 } else { 0.0 }).collect();
+    let table = |dims: &[usize], values: &[f32]| {
+        Arc::new(Tensor::from_f32(dims, values, engine.budget()).unwrap())
+    };
+    let trainer = |objective: Value, worth: Option<Arc<Tensor>>| {
+        let recipe = json!({
+            "model": {"id": "mlp", "config": {"dims": [1], "width": 16, "depth": 1, "predicts": "value", "out": 1}},
+            "process": r#"ve:{"center":0}"#, "objective": {"id": "cdg", "config": objective},
+            "steps": 120, "batch": 128, "rate": 0.01, "seed": 1, "data": {"held_out": 0.25}
+        });
+        let mut tables = vec![("x".to_owned(), table(&[n, 1], &data))];
+        tables.extend(worth.map(|t| ("reward".to_owned(), t)));
+        Trainer::with_tables(&engine, Recipe::parse(&recipe.to_string()).unwrap(), tables)
+    };
+    let trained = |objective: Value, worth: Option<Arc<Tensor>>| {
+        let mut trainer = trainer(objective, worth).unwrap();
+        while trainer.training().done() < trainer.training().steps() {
+            trainer.advance(&mut || Interrupt::Continue).unwrap();
+        }
+        let held = trainer.measure().unwrap().unwrap();
+        (trainer.training().weights(false).unwrap(), held.loss, trainer)
+    };
+    let by_event = trained(json!({"event": "x >= 1"}), None);
+    let labelled = || json!({"labels": true});
+    for dims in [vec![n], vec![n, 1]] {
+        let by_host = trained(labelled(), Some(table(&dims, &inside)));
+        assert!(by_host.0 == by_event.0 && by_host.1 == by_event.1);
+    }
+    // whole numbers say the same; other labels are another h
+    let bytes: Vec<u8> = inside.iter().flat_map(|v| (*v as i32).to_ne_bytes()).collect();
+    let whole = diffx::base::Desc::new(DType::I32, &[n]).unwrap();
+    let whole = Arc::new(Tensor::from_bytes(whole, &bytes, engine.budget()).unwrap());
+    assert!(trained(labelled(), Some(whole)).0 == by_event.0);
+    let all = trained(labelled(), Some(table(&[n], &vec![1.0; n])));
+    assert!(all.0 != by_event.0);
+
+    let path = model::temporary("labels-h.safetensors");
+    by_event.2.save(&path).unwrap();
+    let law = |doob: Value| {
+        let mut it = config(json!([{"id": "doob", "config": doob}]), json!("ancestral"), 40);
+        it["networks"] = json!({"h": {"model": path}});
+        run(&model, &it, 512)
+    };
+    let told = law(json!({"h": "network", "event": "x >= 1", "redraws": 0})).unwrap();
+    let host = law(json!({"h": "network"})).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    assert!(host.x == told.x && host.log_weight == told.log_weight && host.draws.is_empty());
+    assert!(host.inside.iter().all(|b| *b) && told.inside.iter().any(|b| !*b));
+    let share = host.x.iter().filter(|x| **x >= 1.0).count() as f64 / 512.0;
+    println!("by labels of the host: {share:.3} inside");
+    assert!(share > 0.75, "{share}");
+
+    let refused = |objective: Value, worth: Option<Arc<Tensor>>| {
+        let e = trainer(objective, worth).err().unwrap();
+        assert!(!e.message.contains('\n'));
+        e.message
+    };
+    let said = refused(labelled(), None);
+    assert!(said.contains("want a table reward; there are: x"), "{said}");
+    let said = refused(labelled(), Some(table(&[n, 2], &[&inside[..], &inside].concat())));
+    assert!(said.contains("table reward is f32[4096,2]"), "{said}");
+    let mut odd = inside.clone();
+    odd[7] = f32::NAN;
+    assert!(refused(labelled(), Some(table(&[n], &odd))).contains("example 7 is NaN"));
+    let said = refused(json!({}), None);
+    assert!(said.contains("cdg needs an event") && said.contains("a table reward"), "{said}");
+}
+
 /// Learned h under GBM, CIR with Feller's condition violated, and BESQ, whose reverse is its bridge to 0: against the
 /// model's own samples that happen to be in the event.
 #[test]

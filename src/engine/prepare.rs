@@ -15,6 +15,7 @@ use crate::sample::build::{Network, Parts};
 use crate::sample::{Build, Component, ProcessFn, Space, Stats, classes};
 use crate::train::Dataset;
 use crate::train::data::{Column, Read, Tables};
+use crate::train::objective::{Objective, REWARDS, of_examples};
 use crate::{bail, fail};
 use serde_json::json;
 use std::borrow::Cow;
@@ -35,7 +36,16 @@ pub(super) struct Prepared {
 }
 
 pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Result<Prepared> {
-    let Read { train: tables, held_out, series, about, .. } = read;
+    let Read { train: mut tables, mut held_out, series, about, .. } = read;
+    let objective = engine.objective(&engine.resolve(Kind::Objective, &recipe.objective)?)?;
+    let worth = match of_examples(&*objective)? {
+        false => [None, None],
+        true => {
+            let of = |tables: &mut Tables| worth(tables, &*objective);
+            [Some(of(&mut tables)?), held_out.as_mut().map(of).transpose()?]
+        }
+    };
+    let [worth, held_worth] = worth;
     let mut model = engine.resolve(Kind::Model, &recipe.model)?;
     complete::sizes(engine, &mut model, &tables)?;
     let info = engine.model(&model)?.info()?;
@@ -133,8 +143,8 @@ pub(super) fn prepare(engine: &Arc<Engine>, recipe: &Recipe, read: Read) -> Resu
         float: DType::F32,
         weight_dtype: DType::F32,
     };
-    let train = bound(&tables, &parts, &model)?;
-    let held_out = held_out.map(|t| bound(&t, &parts, &model)).transpose()?;
+    let train = bound(&tables, &parts, &model, worth)?;
+    let held_out = held_out.map(|t| bound(&t, &parts, &model, held_worth)).transpose()?;
     let measured = (0..parts.components.len()).map(|c| match parts.components[c].space {
         Space::Continuous => coordinate(engine, &parts, c, &values[c]), // one list per component
         Space::Discrete => Ok(Stats::default()),
@@ -205,8 +215,29 @@ fn free_sizes(component: &Component, table: &Tensor) -> Result<Vec<i64>> {
 /// Conditions of networks of other programs, and what the readers of data call the same.
 const ALSO: &[(&str, &str)] = &[("class_labels", "label")];
 
-/// The tables as the model takes them; every table must have a use.
-fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
+/// What the objective is told of each example: a table that is no condition of the network, which would read it.
+fn worth(tables: &mut Tables, objective: &dyn Objective) -> Result<Column> {
+    let Some(table) = tables.take(REWARDS) else {
+        bail!(
+            NotFound,
+            "the objective is told what each example is worth: want a table {REWARDS}; there are: {}",
+            tables.listed()
+        );
+    };
+    let n = objective.info()?.n_rewards.max(1) as usize;
+    if n > 1 && table.desc().dtype == DType::I32 && table.dims().len() == 1 {
+        bail!(Invalid, "table {REWARDS} is {}, want {n} numbers per example", table.desc());
+    }
+    Column::fit(REWARDS, &table, Desc::new(DType::F32, &[n])?)
+}
+
+/// The tables as the model takes them, and what examples are worth; every table must have a use.
+fn bound(
+    tables: &Tables,
+    parts: &Parts,
+    model: &Setting,
+    worth: Option<Column>,
+) -> Result<Dataset> {
     let mut tables = tables.clone();
     let mut x = Vec::new();
     for (c, component) in parts.components.iter().enumerate() {
@@ -255,6 +286,7 @@ fn bound(tables: &Tables, parts: &Parts, model: &Setting) -> Result<Dataset> {
             if names.is_empty() { "none".to_owned() } else { names.join(", ") }
         );
     }
+    cond.extend(worth);
     Dataset::of(x, cond)
 }
 

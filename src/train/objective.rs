@@ -78,6 +78,18 @@ pub struct AdvantageIo {
     pub advantage: Option<NodeId>,
 }
 
+/// The table of the data that says what each example is worth.
+pub const REWARDS: &str = "reward";
+
+/// Whether the rewards an objective asks for may be those of examples: it takes nothing else of a rollout, and compares
+/// the network with no copy of it.
+pub fn of_examples(objective: &dyn Objective) -> Result<bool> {
+    let info = objective.info()?;
+    let copies = ["old", "ema", "ref"];
+    let alone = !info.networks.iter().any(|n| copies.contains(&n.as_str()));
+    Ok(info.records == record::REWARD && alone && !objective.has_advantage())
+}
+
 pub trait Objective: Send + Sync {
     fn info(&self) -> Result<ObjectiveInfo>;
     fn loss(&self, b: &mut Build<'_>, io: &mut LossIo) -> Result<()>;

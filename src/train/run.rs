@@ -3,7 +3,7 @@
 
 use super::checkpoint;
 use super::data::{Dataset, Permutation};
-use super::objective::Objective;
+use super::objective::{Objective, of_examples};
 use super::optimizer::Optimizer;
 use super::parameter::{from_bytes, to_bytes};
 use super::update::{self, Slots, Step};
@@ -85,7 +85,7 @@ impl Training {
         }
         let mut builder = SessionBuilder::new(backend);
         let step = built(&mut builder, parts, objective, &plan, frozen)?;
-        check_data(parts, &data)?;
+        check_data(parts, &data, usize::from(of_examples(objective)?))?;
         let bytes = builder.bytes();
         let mut session = builder.allocate(budget)?;
         for (parameter, place) in &step.parameters {
@@ -362,13 +362,15 @@ fn hex(hash: Sha256) -> String {
     hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn check_data(parts: &Parts, data: &Dataset) -> Result<()> {
-    if data.x.len() != parts.components.len() || data.cond.len() != parts.conds.len() {
+/// `labels`: columns behind the conditions.
+fn check_data(parts: &Parts, data: &Dataset, labels: usize) -> Result<()> {
+    let conds = data.cond.len().wrapping_sub(labels);
+    if data.x.len() != parts.components.len() || conds != parts.conds.len() {
         bail!(
             Invalid,
             "the data has {} components and {} conditions, the model wants {} and {}",
             data.x.len(),
-            data.cond.len(),
+            conds,
             parts.components.len(),
             parts.conds.len()
         );

@@ -1,7 +1,7 @@
 //! One training step as one graph: objective, gradients by the weights, clipping, AdamW, moving average. Weights and
 //! moments are buffers of the session that the plan reads and writes, so a step is one replay.
 
-use super::objective::{LossIo, Objective, record};
+use super::objective::{LossIo, Objective, REWARDS, of_examples, record};
 use super::optimizer::{Moments, Optimizer, Row, RowNodes, clip};
 use super::parameter::{Parameter, file_name};
 use crate::bail;
@@ -87,7 +87,7 @@ pub struct Step {
     /// The loss alone with the averaged weights; of data only.
     pub measure: Option<PlanId>,
     pub parameters: Vec<(Parameter, Place)>,
-    /// [batch, ...] per component and per condition.
+    /// [batch, ...] per component, and per condition, behind which stands what examples are worth.
     pub x: Vec<BufferId>,
     pub cond: Vec<BufferId>,
     pub records: Records,
@@ -99,7 +99,7 @@ pub struct Step {
     pub float: DType,
 }
 
-/// The loss as a graph: inputs are the components, then the conditions.
+/// The loss as a graph: inputs are the components, then the conditions, then what examples are worth.
 struct Loss {
     graph: Graph,
     loss: NodeId,
@@ -179,7 +179,8 @@ fn loss_graph(
     session: &mut SessionBuilder,
 ) -> Result<(Loss, LossBuffers)> {
     let info = objective.info()?;
-    if info.records != 0 && recorded.is_none() {
+    let labelled = recorded.is_none() && of_examples(objective)?;
+    if info.records != 0 && recorded.is_none() && !labelled {
         bail!(
             Unsupported,
             "the objective needs records of rollouts; training on data has none: it is one for dfx_tuner_create"
@@ -208,6 +209,14 @@ fn loss_graph(
         Some(recorded) => record_inputs(&mut b, &mut io, objective, recorded, session)?,
         None => Records::default(),
     };
+    if labelled {
+        // behind the conditions, as the column of the data is
+        let desc = Desc::new(parts.float, &[batch, info.n_rewards.max(1) as usize])?;
+        io.reward = Some(b.graph.input(REWARDS, desc));
+        io.valid = Some(b.graph.full(1.0, parts.float, &[batch]));
+        io.group = 1;
+        cond.push(session.buffer(REWARDS, desc));
+    }
     objective.loss(&mut b, &mut io)?;
     b.graph.check()?;
     let graph = b.graph;

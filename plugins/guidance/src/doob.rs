@@ -6,6 +6,9 @@
 //! h / sum h; the log of their mean h is the sample's log weight, whose mean over samples estimates log P(event).
 //! `finish` says whether the sample is in the event, for near level 0 grad log h is singular and a finite grid misses.
 //!
+//! An h of networks may be of an event that only the host can tell (`cdg` learns it from labels): then there is no `event`
+//! here, and the host judges what is finished.
+//!
 //! `strength` other than 1 makes everything feasible and the law wrong; it is there to show that.
 
 use crate::gamma::HalfLine;
@@ -34,7 +37,7 @@ impl Factory for Doob {
     const ID: &'static CStr = c"org.diffx.doob";
     const SUMMARY: &'static CStr = c"samples given an event, by Doob's h-transform";
     const SCHEMA: Option<&'static CStr> = schema![
-        "event": string "what the decoded sample must fulfil, as in max(x) >= 40";
+        "event": string "what the decoded sample must fulfil, as in max(x) >= 40; may be absent where h is of networks: then nobody here says what is inside";
         "h": string "P(event | state): of a normal posterior (exact for normal data), of Gamma data, or a network", default "normal", enum ["normal", "gamma", "network"];
         "slot": string "network: the slot that gives the logit of h, default h; several with commas between: h of telescoped events, which multiply";
         "unit": number "network: the root mean square of w in what it learned from; default that of the model's data", exclusiveMinimum 0;
@@ -61,17 +64,34 @@ impl Factory for Doob {
             1 => H::Gamma(HalfLine { dimension, mean }),
             _ => learned,
         };
+        if kind != 1 {
+            log_h::refuse(config, &["dimension", "mean"], "gamma")?;
+        }
+        if kind != 2 {
+            log_h::refuse(config, &["slot", "unit", "gradient"], "network")?;
+        }
         let strength = config.f64("strength", 1.0, 0.0..)?;
-        let redraw = redraw(config, 64, 0.25)?;
+        let asked = config.has("redraws") || config.has("redraw_share");
+        let mut redraw = redraw(config, 64, 0.25)?;
+        if event.is_none() && kind == 2 {
+            if redraw.is_some() && asked {
+                return Err(Error::invalid(
+                    "redraws are of samples outside of the event, and no event is given",
+                ));
+            }
+            redraw = None;
+        }
         Ok(Self { event, h, strength, redraw, start: config.usize("start", 8, 1..=64)? })
     }
 }
 
 impl Doob {
-    fn condition(&self, b: Builder<'_>) -> Result<Condition> {
-        match &self.event {
-            Some(event) => event.resolve(b),
-            None => Err(Error::invalid(format!("doob {NO_EVENT}"))),
+    /// None = only the host can tell.
+    fn condition(&self, b: Builder<'_>) -> Result<Option<Condition>> {
+        match (&self.event, &self.h) {
+            (Some(event), _) => event.resolve(b).map(Some),
+            (None, H::Network { .. }) => Ok(None),
+            (None, _) => Err(Error::invalid(format!("doob {NO_EVENT}"))),
         }
     }
 }
@@ -101,7 +121,7 @@ impl Guidance for Doob {
         let mut out = Vec::new();
         for (e, d) in io.evals.iter().zip(&d) {
             want_scores(b, &e.x, d, &e.sigma)?;
-            let found = log_h::at(b, &self.h, &event, e, d)?;
+            let found = log_h::at(b, &self.h, event.as_ref(), e, d)?;
             for (c, d) in d.iter().enumerate() {
                 out.push(match found.slope[c] {
                     Some(slope) => *d + column(e.sigma[c], *d).square() * self.strength * slope,
@@ -136,7 +156,7 @@ impl Guidance for Doob {
         };
         let mut logs = Vec::new();
         for (e, d) in drawn.iter().zip(&d) {
-            logs.push(log_h::at(b, &self.h, &event, e, d)?.value);
+            logs.push(log_h::at(b, &self.h, event.as_ref(), e, d)?.value);
         }
         let batch = b.batch();
         let each: Vec<Node<'b>> = logs.iter().map(|l| l.reshape(&[batch, 1])).collect();
@@ -158,7 +178,7 @@ impl Guidance for Doob {
     }
 
     fn finish<'b>(&self, b: Builder<'b>, io: &mut Guide<'b>) -> Result<()> {
-        let event = self.condition(b)?;
+        let Some(event) = self.condition(b)? else { return Ok(()) };
         let x: Vec<Node<'b>> = (0..io.components()).map(|c| io.x(c)).collect();
         io.set_feasible(holds(b, &event, &x));
         Ok(())
@@ -181,10 +201,23 @@ mod tests {
         assert_eq!(net.info().networks, ["h"]);
         let two = r#"{"event":"max(x) >= 4","h":"network","slot":"h3, h4"}"#;
         assert_eq!(doob(two).unwrap().info().networks, ["h3", "h4"]);
-        let twice = r#"{"event":"max(x) >= 4","slot":"h,h"}"#;
+        let message = |json: &str| doob(json).unwrap_err().message;
         assert_eq!(
-            doob(twice).unwrap_err().message,
+            message(r#"{"event":"max(x) >= 4","h":"network","slot":"h,h"}"#),
             "slot is \"h,h\", want names with commas between, each once"
         );
+        // what this h passes by would be believed to act
+        for key in [r#""gradient":"q""#, r#""slot":"q""#, r#""unit":2"#, r#""mean":2"#] {
+            let said = message(&format!(r#"{{"event":"max(x) >= 4",{key}}}"#));
+            assert!(said.ends_with("alone, which it is not here"), "{said}");
+        }
+        assert_eq!(
+            message(r#"{"event":"max(x) >= 4","h":"network","dimension":2}"#),
+            "dimension is read where \"h\" is \"gamma\" alone, which it is not here"
+        );
+        // an event that only the host can tell
+        let host = doob(r#"{"h":"network"}"#).unwrap();
+        assert!(host.redraw().is_none() && host.info().networks == ["h"]);
+        assert!(message(r#"{"h":"network","redraws":3}"#).contains("no event is given"));
     }
 }

@@ -26,6 +26,16 @@ pub(crate) enum H {
     },
 }
 
+/// What only an h of some kind reads must not be given to another.
+pub(crate) fn refuse(config: &Config, keys: &[&str], of: &str) -> Result<()> {
+    match keys.iter().find(|key| config.has(key)) {
+        None => Ok(()),
+        Some(key) => Err(Error::invalid(format!(
+            "{key} is read where \"h\" is \"{of}\" alone, which it is not here"
+        ))),
+    }
+}
+
 impl H {
     /// Reads `slot` and `unit`.
     pub(crate) fn learned(config: &mut Config) -> Result<Self> {
@@ -81,14 +91,15 @@ const TINY: f64 = 1e-30;
 pub(crate) fn at<'b>(
     b: Builder<'b>,
     h: &H,
-    event: &Condition,
+    event: Option<&Condition>,
     e: &WrapEval<'b>,
     d: &[Node<'b>],
 ) -> Result<LogH<'b>> {
+    let read = || event.ok_or_else(|| Error::invalid("this h reads the event, and there is none"));
     match h {
-        H::Normal => normal(b, event, e, d),
+        H::Normal => normal(b, read()?, e, d),
         H::Gamma(law) => {
-            let (c, threshold) = law.threshold(event)?;
+            let (c, threshold) = law.threshold(read()?)?;
             let value = law.log_h(b, c, e.x[c], e.sigma[c], threshold)?;
             let mut slopes = vec![None; e.x.len()];
             slopes[c] = slope(b, value, &[e.x[c]]).pop();

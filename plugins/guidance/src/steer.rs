@@ -76,6 +76,9 @@ impl Factory for Steer {
         };
         let network = config.one_of("h", &[("normal", false), ("network", true)])?;
         let learned = H::learned(config)?;
+        if !network {
+            crate::log_h::refuse(config, &["slot", "unit"], "network")?;
+        }
         let draw = config.one_of("finish", &[("weigh", false), ("draw", true)])?;
         let redraws = config.usize("redraws", 8, 0..=1023)? as u32;
         Ok(Self {
@@ -222,7 +225,7 @@ impl Steer {
         match self.aim()? {
             // finite where the numbers of a state end: a difference of two of them is taken
             Aim::Event(event) => {
-                let h = log_h::at(b, &H::Normal, &event.resolve(b)?, &e, &d)?;
+                let h = log_h::at(b, &H::Normal, Some(&event.resolve(b)?), &e, &d)?;
                 Ok(h.value.max(LEAST))
             }
             Aim::Reward(reward, scale) => {

@@ -5,7 +5,8 @@
 //!
 //! The network (slot `base` here; a pipeline takes it as `h`) gives the logit of h for `w / sqrt(sigma^2 + unit^2)` and
 //! `ln(sigma)/4`, as the guidance `doob` calls it; the loss is the cross entropy, with the same minimum as the square and a gradient in the
-//! tails. Labels are said by the data alone, once per example. Levels are log-uniform in `range`, relative to `unit` or,
+//! tails. Labels are said by the data alone, once per example: by an event of it, or with `labels` by the host, in a table
+//! `reward` of 1 inside and 0 outside (a number between counts as that share of an example inside). Levels are log-uniform in `range`, relative to `unit` or,
 //! where none is given, to the deviation of the data in w: at the small ones h is an edge that must be seen.
 //!
 //! Metrics: `loss`, `positive` (share of the event in the batch), `brier` (mean of (h - label)^2).
@@ -14,12 +15,14 @@ use core::ffi::CStr;
 use diffx_plugin::event::{Event, holds};
 use diffx_plugin::{
     Builder, Config, Error, Factory, Loss, Node, Objective, ObjectiveInfo, POSITIVE, Result,
-    purpose, schema,
+    purpose, record, schema,
 };
 
 #[derive(Debug)]
 pub(crate) struct Cdg {
     event: Option<Event>,
+    /// The data's table `reward` says who is inside.
+    labels: bool,
     /// ln of the ends of sigma / size.
     range: (f64, f64),
     unit: Option<f64>,
@@ -31,6 +34,7 @@ impl Factory for Cdg {
         c"the probability of an event given the noisy state, for Doob's h";
     const SCHEMA: Option<&'static CStr> = schema![
         "event": string "what h is the probability of, as in max(x) >= 40";
+        "labels": boolean "in the place of an event, a table reward of the data: 1 inside, 0 outside", default false;
         "unit": number "the root mean square of w that the input is scaled by; default that of these data. Give it where h is for a model of other data, here and in doob", exclusiveMinimum 0;
         "range": numbers "[lowest, highest] sigma / unit, or / deviation of the data where no unit is given; default [0.002, 160]", exclusiveMinimum 0;
     ];
@@ -40,29 +44,38 @@ impl Factory for Cdg {
             Some(text) => Some(Event::parse("event", &text)?),
             None => None,
         };
+        let labels = config.bool("labels", false)?;
+        if labels && event.is_some() {
+            return Err(Error::invalid("both event and labels are given, want one of them"));
+        }
         let unit = config.opt_f64("unit", POSITIVE)?;
-        Ok(Self { event, range: range(config)?, unit })
+        Ok(Self { event, labels, range: range(config)?, unit })
     }
 }
 
 impl Objective for Cdg {
     fn info(&self) -> ObjectiveInfo {
         let metrics = vec!["loss".into(), "positive".into(), "brier".into()];
-        ObjectiveInfo { metrics, ..ObjectiveInfo::default() }
+        let (records, n_rewards) = if self.labels { (record::REWARD, 1) } else { (0, 0) };
+        ObjectiveInfo { records, n_rewards, metrics, ..ObjectiveInfo::default() }
     }
 
     fn loss<'b>(&self, b: Builder<'b>, io: &mut Loss<'b>) -> Result<()> {
-        let Some(event) = &self.event else {
-            return Err(Error::invalid("cdg needs an event, as in \"max(x) >= 40\""));
-        };
-        let event = event.resolve(b)?;
         let n = io.components();
         if n == 0 || (0..n).any(|c| b.component(c).is_some_and(|v| v.discrete)) {
             return Err(Error::invalid("cdg wants continuous components, at least one"));
         }
         let x: Vec<Node<'b>> = (0..n).map(|c| io.x0(c)).collect();
-        let label = holds(b, &event, &x).cast(0);
         let batch = b.batch();
+        let label = match &self.event {
+            Some(event) => holds(b, &event.resolve(b)?, &x).cast(0),
+            None if self.labels => io.reward().reshape(&[batch]).clamp(0.0, 1.0),
+            None => {
+                return Err(Error::invalid(
+                    "cdg needs an event, as in \"max(x) >= 40\", or \"labels\": true and a table reward",
+                ));
+            }
+        };
         let log = level(b, self.range);
         let (mut w, mut sigmas) = (Vec::new(), Vec::new());
         for (c, x) in x.iter().enumerate() {
@@ -148,5 +161,11 @@ mod tests {
         let message = |json: &str| cdg(json).unwrap_err().message;
         assert_eq!(message(r#"{"range":[2,1]}"#), "range is [2.0, 1.0], want [lowest, highest]");
         assert!(message(r#"{"event":"max(x"}"#).starts_with("event, column 6"));
+        assert_eq!(
+            message(r#"{"event":"x >= 1","labels":true}"#),
+            "both event and labels are given, want one of them"
+        );
+        let told = cdg(r#"{"labels":true}"#).unwrap().info();
+        assert_eq!((told.records, told.n_rewards), (record::REWARD, 1));
     }
 }

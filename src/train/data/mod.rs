@@ -31,7 +31,7 @@ use crate::mem::Tensor;
 pub struct Dataset {
     /// One per component of the state.
     pub x: Vec<Column>,
-    /// One per condition of the model.
+    /// One per condition of the model, and behind them what examples are worth where the objective reads that.
     pub cond: Vec<Column>,
     rows: Rows,
 }
