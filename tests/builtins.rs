@@ -64,7 +64,7 @@ fn every_factory_is_made_without_a_config() {
     }
     for id in [
         "ve", "edm", "vp", "sub_vp", "flow", "ou", "pfgmpp", "gbm", "besq", "cir", "mask",
-        "uniform",
+        "uniform", "mirror",
     ] {
         let info = r.process(id, &Value::Null).unwrap().info(&Stats::default()).unwrap();
         assert!(info.sigma_min > 0.0 && info.sigma_max >= 1.0, "{id}");

@@ -189,6 +189,41 @@ fn positive_processes() {
     assert!(ks < 0.03, "{ks}"); // 1.63/sqrt(3072)
 }
 
+/// Under a mirror map every sample is within the bounds and the law has no atom there (compare `constraints_on_the_state`).
+#[test]
+fn a_mirror_map_keeps_within_bounds() {
+    let engine = engine();
+    let sd: f64 = 1.6;
+    let stats = Stats { x_mean: 3.5, x_var: 0.5, w_mean: 0.0, w_var: sd * sd };
+    let logit = |x: f64| ((x - 2.0) / (5.0 - x)).ln();
+    let cases: [(&str, f64, f64, &dyn Fn(f64) -> f64); 4] = [
+        (r#"{"low":2,"high":5}"#, 2.0, 5.0, &|x| ndtr(logit(x) / sd)),
+        (r#"{"low":1}"#, 1.0, f64::INFINITY, &|x| ndtr((x - 1.0).ln() / sd)),
+        (r#"{"high":3,"map":"softplus","scale":2}"#, f64::NEG_INFINITY, 3.0, &|x| {
+            ndtr(-((0.5 * (3.0 - x)).exp_m1()).ln() / sd)
+        }),
+        (r#"{"low":-1,"map":"softplus","center":2}"#, -1.0, f64::INFINITY, &|x| {
+            ndtr(((x + 1.0).exp_m1().ln() - 2.0) / sd)
+        }),
+    ];
+    for (json, low, high, law) in cases {
+        let model = exact(&engine, "mirror", &format!("mirror:{json}"), &[1], stats);
+        let got = run(&model, &config(json!([]), json!("heun"), 40), 4096).unwrap();
+        let ks = distance(&got.x, law);
+        println!("{json}: KS {ks:.4}");
+        assert!(got.x.iter().all(|x| *x >= low && *x <= high) && ks < 0.025, "{json}: {ks}");
+    }
+    // guidance stands in the same coordinate
+    let model = exact(&engine, "mirror", r#"mirror:{"low":2,"high":5}"#, &[1], stats);
+    let doob = json!([{"id": "doob", "config": {"event": "x >= 4.8"}}]);
+    let got = run(&model, &config(doob, json!({"id": "sde_dpmpp_2m"}), 60), 4096).unwrap();
+    let (p, edge) = (probability(&got.log_weight), ndtr(-logit(4.8) / sd));
+    let ks = distance(&got.x, |x| 1.0 - ndtr(-logit(x.max(4.8)) / sd) / edge);
+    println!("x >= 4.8 of 2 to 5: P {p:.5} of {edge:.5}, KS {ks:.4}");
+    assert!(got.inside.iter().all(|b| *b) && got.x.iter().all(|x| (4.8..=5.0).contains(x)));
+    assert!((p / edge - 1.0).abs() < 0.05 && ks < 0.03);
+}
+
 /// A sum over part of a sample, and two constraints at once: h of the first is exact, of both it is not, and still every
 /// sample is inside.
 #[test]

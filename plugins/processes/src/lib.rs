@@ -13,6 +13,7 @@ mod flow;
 mod gaussian;
 mod gbm;
 mod mask;
+mod mirror;
 mod ou;
 mod pfgmpp;
 mod scheduled;
@@ -40,6 +41,7 @@ diffx_plugin::diffx_plugin! {
         pfgmpp::Pfgmpp,
         scheduled::Scheduled,
         OnGaussian<gbm::Gbm>,
+        OnGaussian<mirror::Mirror>,
         OnBessel<besq::Besq>,
         OnBessel<cir::Cir>,
         OnPhaseSpace<cld::Cld>,
