@@ -76,7 +76,7 @@ fn main() {
         let mut slots = Slots { trained: &trained, views: &[], frozen: &mut update::lookup(&none) };
         let objective = objective.as_ref();
         let step =
-            update::build(&mut builder, &parts, objective, &optimizer, BATCH, None, &mut slots)
+            update::build(&mut builder, &parts, objective, &optimizer, BATCH, None, 1, &mut slots)
                 .expect("a training step");
         let mut session = builder.allocate(engine.budget()).expect("memory");
         for (parameter, place) in &step.parameters {

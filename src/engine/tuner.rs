@@ -239,7 +239,7 @@ impl Tuner {
             let around = Around {
                 names: &self.metrics,
                 rate: self.tuning.rate(),
-                batch: self.tuning.plan().batch,
+                batch: self.tuning.plan().batch * self.tuning.plan().accumulate,
                 held_out: None,
             };
             log.write(&report, around)?;

@@ -42,8 +42,10 @@ pub struct TunePlan {
     pub samples: usize,
     /// Samples per condition.
     pub group: usize,
-    /// Samples per update.
+    /// Samples of which gradients are taken at once.
     pub batch: usize,
+    /// Batches per update.
+    pub accumulate: usize,
     /// How often the updates of a round go over its samples.
     pub sweeps: u32,
     /// Rows per run of the sampler; does not change the samples.
@@ -69,17 +71,26 @@ impl TunePlan {
                 self.group
             );
         }
+        if !whole(self.samples / self.batch.max(1), self.accumulate) {
+            bail!(
+                Invalid,
+                "{} samples in batches of {}, {} batches an update: want whole updates",
+                self.samples,
+                self.batch,
+                self.accumulate
+            );
+        }
         if self.rounds == 0 || self.sweeps == 0 {
             bail!(Invalid, "{} rounds of {} sweeps, want at least 1", self.rounds, self.sweeps);
         }
-        let batches = self.samples / self.batch; // checked above
+        let batches = self.samples / self.batch / self.accumulate; // checked above
         let updates = (batches as u64)
             .checked_mul(u64::from(self.sweeps))
             .and_then(|n| n.checked_mul(u64::from(self.rounds)));
         if updates.is_none_or(|n| n > u64::from(u32::MAX)) {
             bail!(
                 Invalid,
-                "{} rounds of {} sweeps over {batches} batches are too many updates, want at most {}",
+                "{} rounds of {} sweeps over {batches} updates are too many updates, want at most {}",
                 self.rounds,
                 self.sweeps,
                 u32::MAX
@@ -90,7 +101,7 @@ impl TunePlan {
 
     /// Updates of a round.
     pub fn per_round(&self) -> usize {
-        self.samples / self.batch.max(1) * self.sweeps as usize
+        self.samples / self.batch.max(1) / self.accumulate.max(1) * self.sweeps as usize
     }
 
     /// Updates of all rounds.
@@ -164,6 +175,7 @@ pub(super) fn build(asked: &mut Asked<'_>) -> Result<Built> {
         &plan.optimizer,
         plan.batch,
         Some(recorded),
+        plan.accumulate,
         &mut slots,
     )?;
     let frozen = &mut *asked.frozen;

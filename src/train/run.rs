@@ -339,7 +339,7 @@ fn built(
     frozen: &mut dyn FnMut(&Weight) -> Result<Arc<Tensor>>,
 ) -> Result<Step> {
     let mut slots = Slots { trained: &plan.trained, views: &[], frozen };
-    update::build(session, parts, objective, &plan.optimizer, plan.batch, None, &mut slots)
+    update::build(session, parts, objective, &plan.optimizer, plan.batch, None, 1, &mut slots)
 }
 
 fn fingerprint(plan: &Plan, data: &Dataset) -> String {

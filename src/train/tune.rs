@@ -47,6 +47,8 @@ pub struct Tuning {
     round: u32,
     done: u32,
     broken: u32,
+    /// Gradients of an update that was not made to its end are left.
+    begun: bool,
     whole: bool,
     bytes: u64,
     fingerprint: String,
@@ -89,7 +91,8 @@ impl Tuning {
             if plan.optimizer.schedule.is_endless() {
                 plan.rounds = 0; // such a run may be made longer
             }
-            format!("{plan:?}")
+            // as it was before updates could have several batches
+            format!("{plan:?}").replace(", accumulate: 1,", ",")
         };
         Ok(Self {
             replay,
@@ -106,6 +109,7 @@ impl Tuning {
             round: 0,
             done: 0,
             broken: 0,
+            begun: false,
             whole: true,
             bytes,
             fingerprint,
@@ -417,25 +421,52 @@ impl Tuning {
         reward: &Reward,
         interrupt: &mut dyn FnMut() -> Interrupt,
     ) -> Result<Report> {
-        let (inside, batch) = (self.inside(), self.plan.batch);
+        let (inside, batch, parts) = (self.inside(), self.plan.batch, self.plan.accumulate);
         let batches = self.plan.samples / batch;
-        let pass = self.round.wrapping_mul(self.plan.sweeps) + (inside / batches) as u32;
-        let order = Permutation::new(batches as u64, self.plan.seed, pass);
-        let which = order.at((inside % batches) as u64) as usize;
-        self.load(rollout, reward, which)?;
         let t = self.done + 1;
         let row = self.plan.optimizer.row(t, self.plan.steps()).values();
         let float = self.step.float;
-        let key = self.key(t, rollout.first + (which * batch) as u64);
-        let session = self.replay.session();
-        session.write(self.step.row, &to_bytes(&row, float))?;
-        while !session.run(self.step.plan, key, interrupt)? {}
-        self.done = t;
+        if std::mem::replace(&mut self.begun, parts > 1) {
+            for (_, place) in &self.step.parameters {
+                let Some(grad) = place.grad else { continue };
+                let zero = &mut |_: usize, out: &mut [u8]| {
+                    out.fill(0);
+                    Ok(())
+                };
+                self.replay.session().fill(grad, zero)?;
+            }
+        }
         let mut bytes = vec![0; (2 + self.step.metrics.len()) * float.bytes()];
-        self.replay.session().read(self.step.report, &mut bytes)?;
-        let report = match from_bytes(&bytes, float)[..] {
+        let mut sums = vec![0.0; 2 + self.step.metrics.len()];
+        for part in inside * parts..(inside + 1) * parts {
+            // a sweep is whole updates
+            let pass = self.round.wrapping_mul(self.plan.sweeps) + (part / batches) as u32;
+            let order = Permutation::new(batches as u64, self.plan.seed, pass);
+            let which = order.at((part % batches) as u64) as usize;
+            self.load(rollout, reward, which)?;
+            let key = self.key(t, rollout.first + (which * batch) as u64);
+            let last = part + 1 == (inside + 1) * parts;
+            let plan = self.step.gather.filter(|_| !last).unwrap_or(self.step.plan);
+            let session = self.replay.session();
+            session.write(self.step.row, &to_bytes(&row, float))?;
+            while !session.run(plan, key, interrupt)? {}
+            self.replay.session().read(self.step.report, &mut bytes)?;
+            for (sum, v) in sums.iter_mut().zip(from_bytes(&bytes, float)) {
+                *sum += v;
+            }
+        }
+        self.begun = false;
+        self.done = t;
+        let report = match sums[..] {
             [loss, norm, ref metrics @ ..] => {
-                Report { step: t, loss, norm, metrics: metrics.to_vec() }
+                let mean = |v: &f64| v / parts as f64;
+                // the norm is that of all of them, said with the last
+                Report {
+                    step: t,
+                    loss: mean(&loss),
+                    norm,
+                    metrics: metrics.iter().map(mean).collect(),
+                }
             }
             _ => bail!(Internal, "a report has no loss"),
         };

@@ -78,12 +78,16 @@ pub struct Place {
     pub ema: BufferId,
     /// Where a slot lags behind.
     pub old: Option<BufferId>,
+    /// The gradients of the batches of an update so far, where it has several.
+    pub grad: Option<BufferId>,
 }
 
 /// Everything of a training step that lives in a session.
 #[derive(Debug, Clone)]
 pub struct Step {
     pub plan: PlanId,
+    /// Adds the gradient of a batch to those of the update so far, which `plan` adds its own to and clears.
+    pub gather: Option<PlanId>,
     /// The loss alone with the averaged weights; of data only.
     pub measure: Option<PlanId>,
     pub parameters: Vec<(Parameter, Place)>,
@@ -243,7 +247,8 @@ fn loss_graph(
 }
 
 /// Adds the buffers and plans of training to a session. Weights of slot names in `trained` move, or only the adapters
-/// of a slot that has some. `recorded`: the loss is of a rollout, not of data.
+/// of a slot that has some. `recorded`: the loss is of a rollout, not of data. `batches`: those of an update, whose
+/// gradient is the mean of theirs.
 pub fn build(
     session: &mut SessionBuilder,
     parts: &Parts,
@@ -251,6 +256,7 @@ pub fn build(
     optimizer: &Optimizer,
     batch: usize,
     recorded: Option<Recorded>,
+    batches: usize,
     slots: &mut Slots<'_>,
 ) -> Result<Step> {
     optimizer.check()?;
@@ -286,6 +292,7 @@ pub fn build(
                 v: buffer("adam_v"),
                 ema: buffer("ema"),
                 old: lags.then(|| buffer("old")),
+                grad: (batches > 1).then(|| buffer("grad")),
             };
             parameters.push((parameter, place));
             nodes.push(weight.node);
@@ -318,15 +325,39 @@ pub fn build(
     }
 
     let one = graph.scalar(1.0);
-    let grads = graph.grad(loss, one, &nodes);
+    let mut grads = graph.grad(loss, one, &nodes);
+    let report_desc = Desc::new(parts.float, &[2 + metrics.len()])?;
+    let report = session.buffer("report", report_desc);
+    let mut all_inputs = inputs.clone();
+    let mut outputs = Vec::new();
+    let mut gather = None;
+    if batches > 1 {
+        let mut sums = Vec::new();
+        for ((parameter, place), grad) in parameters.iter().zip(&mut grads) {
+            let Some(buffer) = place.grad else { bail!(Internal, "no room for a gradient") };
+            all_inputs.push(buffer);
+            let before = graph.input(&format!("grad/{}", parameter.name), parameter.desc);
+            let own = graph.scaled(*grad, 1.0 / batches as f64);
+            *grad = graph.add(before, own);
+            sums.push((*grad, buffer));
+        }
+        let mut summed = graph.clone();
+        let zero = summed.scalar(0.0);
+        let told = stack(&mut summed, &[&[loss, zero], &metrics[..]].concat());
+        let told = [&sums[..], &[(told, report)]].concat();
+        summed.check()?;
+        gather = Some(session.plan(&summed, &all_inputs, &told, &bindings)?);
+        for ((parameter, _), (_, buffer)) in parameters.iter().zip(sums) {
+            let desc = parameter.desc;
+            outputs.push((graph.full(0.0, desc.dtype, desc.dims()), buffer));
+        }
+    }
     let (norm, grads) = clip(&mut graph, &grads, optimizer.clip);
     let row_desc = Desc::new(parts.float, &[Row::LEN])?;
     let row = session.buffer("row", row_desc);
     let row_node = graph.input("row", row_desc);
     let row_nodes = RowNodes::of(&mut graph, row_node);
-    let mut all_inputs = inputs.clone();
     all_inputs.push(row);
-    let mut outputs = Vec::new();
     for ((parameter, place), (&node, &grad)) in parameters.iter().zip(nodes.iter().zip(&grads)) {
         let mut moment = |kind: &str, buffer| {
             all_inputs.push(buffer);
@@ -346,8 +377,6 @@ pub fn build(
             (next.ema, place.ema),
         ]);
     }
-    let report_desc = Desc::new(parts.float, &[2 + metrics.len()])?;
-    let report = session.buffer("report", report_desc);
     let told = [&[loss, norm], &metrics[..]].concat();
     let stacked = stack(&mut graph, &told);
     outputs.push((stacked, report));
@@ -366,6 +395,7 @@ pub fn build(
     };
     Ok(Step {
         plan,
+        gather,
         measure,
         parameters,
         x,

@@ -84,6 +84,41 @@ fn log_densities_have_the_same_bits_for_every_split() {
     assert!(seen[0].windows(2).all(|w| w[0] != w[1]), "rows are told apart");
 }
 
+/// The numbers of a model file.
+fn numbers(file: &[u8]) -> Vec<f32> {
+    let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let of = |b: &[u8]| f32::from_le_bytes(b.try_into().unwrap());
+    file[8 + header..].chunks_exact(4).map(of).collect()
+}
+
+/// An update of several batches is that of one of all their samples, but for the last digits.
+#[test]
+fn gradients_of_several_batches_are_one_update() {
+    let (_engine, model) = mixture("several.safetensors");
+    let tuned = |batch: usize, accumulate: usize| {
+        let more = json!({"samples": 32, "batch": batch, "accumulate": accumulate, "sweeps": 2, "epsilon": 0.01});
+        let mut t = Tuner::new(&model, &config(&more)).unwrap();
+        let last = drive(&mut t, &linear).unwrap();
+        assert_eq!(t.tuning().done(), (3, 3 * 2 * 32 / (batch * accumulate) as u32));
+        (numbers(&weights(&mut t, "several.tuned.safetensors")), last)
+    };
+    let (whole, told) = tuned(32, 1);
+    let far = |x: &[f32]| {
+        let gap = |(a, b): (&f32, &f32)| f64::from((a - b).abs());
+        x.iter().zip(&whole).map(gap).fold(0.0, f64::max)
+    };
+    for (batch, accumulate) in [(8, 4), (1, 32)] {
+        let (same, last) = tuned(batch, accumulate);
+        println!("{accumulate} batches of {batch}: largest difference {:.1e}", far(&same));
+        assert!(same.len() == whole.len() && far(&same) < 2e-6);
+        assert!((last.loss - told.loss).abs() < 1e-4 * told.loss.abs().max(1.0));
+        assert!((last.norm - told.norm).abs() < 1e-4 * told.norm);
+    }
+    let (two, _) = tuned(8, 2);
+    assert!(far(&two) > 1e-4, "twice as many updates are others");
+    assert_eq!(two, tuned(8, 2).0);
+}
+
 #[test]
 fn the_ratio_of_the_first_update_is_one() {
     let (_engine, model) = mixture("ratio.safetensors");
