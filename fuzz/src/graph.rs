@@ -23,9 +23,9 @@ const A_NODE: usize = 2 << 10;
 /// Thread-local scratch of kernels, the processor's threads.
 const SCRATCH: usize = 4 << 20;
 const MOST_OPS: usize = 16;
-/// Sixteen ops and their gradients may be hundreds of thousands of nodes: here the graph ends sooner, so that a run takes
-/// no more than 128 MiB.
-const MOST_NODES: usize = 1 << 16;
+/// Sixteen ops and their gradients may be hundreds of thousands of nodes: here the graph ends sooner, so that there are
+/// many runs a second, each within 12 MiB.
+const MOST_NODES: usize = 1 << 12;
 const BATCH: usize = 2;
 
 pub fn run(data: &[u8]) {

@@ -79,7 +79,7 @@ fn slice(call: &mut Call<'_>) -> Result<Vec<usize>> {
     if call.attrs.ints(AttrKey::Step).is_empty() {
         call.attrs.set(AttrKey::Step, Value::Ints(vec![1; x.shape.rank()]));
     }
-    let step = call.dims_per_axis(AttrKey::Step, x.shape)?;
+    let mut step = call.dims_per_axis(AttrKey::Step, x.shape)?;
     if let Some(bad) = step.iter().find(|s| **s < 1) {
         bail!(Invalid, "slice: step {bad}, want 1 or more");
     }
@@ -93,8 +93,11 @@ fn slice(call: &mut Call<'_>) -> Result<Vec<usize>> {
         let to = bound(call.attrs.ints(AttrKey::Stop)[i], d).max(from);
         start.push(from);
         stop.push(to);
+        // a longer one takes the same one element, and its product with a stride need not fit a word
+        step[i] = step[i].min(d.max(1));
         dims.push((to - from).div_ceil(step[i]));
     }
+    call.set_dims(AttrKey::Step, &step);
     call.set_dims(AttrKey::Start, &start);
     call.set_dims(AttrKey::Stop, &stop);
     Ok(dims)
