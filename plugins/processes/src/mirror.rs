@@ -61,6 +61,8 @@ impl Factory for Mirror {
         let named = config.has("map") || config.has("scale");
         let scale = config.f64("scale", 1.0, POSITIVE)?;
         let map = match (low, high) {
+            // who names a map or a scale means one bound
+            (None, None) if named => Map::One { bound: 0.0, side: 1.0, soft },
             (None, None) => Map::Both { low: 0.0, high: 1.0 },
             (Some(low), Some(high)) if low < high => Map::Both { low, high },
             (Some(low), Some(high)) => {
