@@ -228,8 +228,7 @@ fn evaluate(
     }
     for (cond, node) in parts.conds.iter().zip(&b.cond) {
         let told = given.iter().find(|g| g.1 == *node);
-        if let (Some((name, _, t)), Some(n)) = (told, classes::classes(&b, *node, cond.null_value))
-        {
+        if let (Some((name, _, t)), Some(n)) = (told, classes::known(&b, *node, cond.null_value)) {
             classes::check(name, t, n)?;
         }
     }

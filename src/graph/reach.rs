@@ -7,13 +7,14 @@ use super::op::{AttrKey, Op};
 
 /// Ops whose result has numbers of the inputs, in other places.
 const CARRIES: &[Op] =
-    &[Op::Reshape, Op::Transpose, Op::BroadcastTo, Op::Slice, Op::Concat, Op::Flip, Op::Where];
+    &[Op::Reshape, Op::Transpose, Op::BroadcastTo, Op::Slice, Op::Concat, Op::Flip];
 
-/// The fewest slices that the numbers of `source` are looked up among; None where they are not.
+/// The most slices that numbers of `source` are looked up among, for its columns may be of different tables; None where
+/// they are not, or not as they are.
 pub fn looked_up(g: &Graph, source: NodeId) -> Option<usize> {
     let mut holds = vec![false; g.nodes().len()];
     *holds.get_mut(source.index())? = true;
-    let mut fewest = None;
+    let mut most = None;
     for (i, node) in g.nodes().iter().enumerate() {
         let held = |id: &NodeId| holds.get(id.index()).copied().unwrap_or(false);
         if let (Op::Gather, [table, at]) = (node.op, &node.inputs[..])
@@ -21,12 +22,12 @@ pub fn looked_up(g: &Graph, source: NodeId) -> Option<usize> {
         {
             let axis = usize::try_from(node.attrs.int(AttrKey::Axis, 0)).ok();
             let slices = axis.and_then(|a| g.desc(*table).dims().get(a).copied());
-            fewest = [fewest, slices].into_iter().flatten().min();
+            most = most.max(slices);
         } else if CARRIES.contains(&node.op) && node.inputs.iter().any(held) {
             holds[i] = true; // one per node
         }
     }
-    fewest
+    most
 }
 
 #[cfg(test)]
@@ -48,8 +49,15 @@ mod tests {
             g.emit(Op::Gather, &[table, both], axis());
         }
         g.emit(Op::Add, &[free, label], Attrs::NONE);
+        // what is chosen between is not looked up as it was given
+        let chosen = g.input("chosen", Desc::new(DType::I32, &[2]).unwrap());
+        let below = g.emit(Op::Lt, &[chosen, null], Attrs::NONE);
+        let chosen_or_null = g.emit(Op::Where, &[below, chosen, null], Attrs::NONE);
+        let table = g.full(0.0, DType::F32, &[9, 3]);
+        g.emit(Op::Gather, &[table, chosen_or_null], axis());
         g.check().unwrap();
-        assert_eq!(looked_up(&g, label), Some(5));
+        assert_eq!(looked_up(&g, label), Some(7));
+        assert_eq!(looked_up(&g, chosen), None);
         assert_eq!(looked_up(&g, free), None);
     }
 }

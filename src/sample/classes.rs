@@ -9,12 +9,21 @@ use crate::graph::NodeId;
 use crate::graph::reach::looked_up;
 use crate::mem::Tensor;
 
-/// Fails where a tensor of whole numbers has one outside of 0 to `classes - 1`.
-pub(crate) fn check(name: &str, given: &Tensor, classes: usize) -> Result<()> {
+/// What a network knows: 0 to `classes - 1`, and the number of its null condition.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Known {
+    classes: usize,
+    null: f64,
+}
+
+/// Fails where a tensor of whole numbers has one that is not known.
+pub(crate) fn check(name: &str, given: &Tensor, known: Known) -> Result<()> {
+    let Known { classes, null } = known;
     if given.desc().dtype != DType::I32 {
         return Ok(());
     }
-    let outside = |v: &&i32| usize::try_from(**v).map_or(true, |v| v >= classes);
+    let outside =
+        |v: &&i32| usize::try_from(**v).map_or(true, |n| n >= classes) && f64::from(**v) != null;
     match given.elements::<i32>()?.iter().find(outside) {
         None => Ok(()),
         Some(v) => {
@@ -24,8 +33,8 @@ pub(crate) fn check(name: &str, given: &Tensor, classes: usize) -> Result<()> {
     }
 }
 
-/// How many classes the network `base` has by each condition; None where it looks nothing up.
-pub(crate) fn of(parts: &Parts) -> Result<Vec<Option<usize>>> {
+/// What the network `base` knows of each condition; None where it looks nothing up.
+pub(crate) fn of(parts: &Parts) -> Result<Vec<Option<Known>>> {
     let mut out = vec![None; parts.conds.len()];
     if parts.conds.iter().all(|c| c.desc.dtype != DType::I32) {
         return Ok(out);
@@ -53,15 +62,34 @@ pub(crate) fn of(parts: &Parts) -> Result<Vec<Option<usize>>> {
     let given = b.cond.clone();
     b.network("base", &mut io)?;
     for ((out, node), c) in out.iter_mut().zip(given).zip(&parts.conds) {
-        *out = classes(&b, node, c.null_value);
+        *out = known(&b, node, c.null_value);
     }
     Ok(out)
 }
 
-/// How many classes a graph knows by an input; None too where the null condition is none of them.
-pub(crate) fn classes(b: &Build<'_>, node: NodeId, null: f64) -> Option<usize> {
+/// What a graph knows of an input.
+pub(crate) fn known(b: &Build<'_>, node: NodeId, null: f64) -> Option<Known> {
     if b.graph.desc(node).dtype != DType::I32 {
         return None;
     }
-    looked_up(&b.graph, node).filter(|n| (0.0..*n as f64).contains(&null))
+    looked_up(&b.graph, node).map(|classes| Known { classes, null })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mem::Budget;
+
+    #[test]
+    fn a_class_or_none_is_known() {
+        let given = |v: i32| {
+            let desc = Desc::new(DType::I32, &[1]).unwrap();
+            Tensor::from_bytes(desc, &v.to_le_bytes(), &Budget::unlimited()).unwrap()
+        };
+        for (null, fit, odd) in [(-1.0, [0, 2, -1], [3, -2]), (2.0, [0, 1, 2], [3, -1])] {
+            let known = Known { classes: 3, null };
+            assert!(fit.iter().all(|v| check("y", &given(*v), known).is_ok()), "{null}");
+            assert!(odd.iter().all(|v| check("y", &given(*v), known).is_err()), "{null}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! also on the number of rows, which are then a buffer). So one program serves many runs.
 
 use super::build::Parts;
+use super::classes::Known;
 use super::held::Held;
 use super::redraw::Turns;
 use super::rows::{Form, Rows};
@@ -48,8 +49,8 @@ pub struct Program {
     pub(super) noise: Vec<(PlanId, Vec<Named>)>,
     given_noise: bool,
     from_data: bool,
-    /// Conditions that are numbers of classes, and how many the network knows.
-    pub(super) classes: Vec<(String, usize)>,
+    /// Conditions that are numbers of classes, and which of them the network knows.
+    pub(super) classes: Vec<(String, Known)>,
     /// Names of the components, in order.
     pub components: Vec<String>,
     /// Most elements one sample draws at a time, for the limit of the generator.
