@@ -19,8 +19,9 @@ use std::sync::Arc;
 /// Most guidances around one network: each takes a few kilobytes of stack while a graph is built.
 const MOST_GUIDANCES: usize = 32;
 
-/// The least number that a guidance encodes under a process of data above 0, as a share of their mean.
-const LEAST_SHARE: f64 = 1e-6;
+/// The least number that a guidance encodes under a process of data above 0, as a share of their mean: less than data are,
+/// of which many lie a thousand times below their mean.
+const LEAST_SHARE: f64 = 1e-20;
 
 /// One evaluation of a denoiser. `cond` empty = the conditions of the job.
 #[derive(Debug, Clone)]
@@ -299,7 +300,7 @@ impl<'a> Build<'a> {
         }
         let mean = self.parts.stats[c].x_mean;
         let unit = if mean > 0.0 && mean.is_finite() { mean } else { 1.0 };
-        let least = self.graph.scalar(LEAST_SHARE * unit);
+        let least = self.graph.scalar((LEAST_SHARE * unit).max(f64::from(f32::MIN_POSITIVE)));
         Ok(self.graph.binary(Op::Max, x, least))
     }
 
