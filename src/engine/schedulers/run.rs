@@ -208,10 +208,11 @@ impl Run {
     pub(super) fn skip(mut self, asked: &Asked) -> Result<Self> {
         let (n, steps, skipped) = (self.calls.len(), asked.steps.max(1), asked.skipped);
         // of steps that are listed there may be one less than was asked for, as of intervals between moments
-        let made = steps.saturating_sub(skipped).min(self.begins.len());
-        let listed = self.begins.get(self.begins.len() - made).filter(|_| made > 0);
+        let least = usize::from(skipped > 0);
+        let first = self.begins.len().saturating_sub(steps.saturating_sub(skipped)).max(least);
+        let listed = self.begins.get(first).copied();
         let calls = match n {
-            _ if listed.is_some() => listed.copied().unwrap_or(0),
+            _ if !self.begins.is_empty() => listed.unwrap_or(n),
             _ if n == steps => skipped,
             _ if n + 1 == 2 * steps => 2 * skipped,
             _ => n / steps * skipped, // a corrector's come before each step

@@ -296,6 +296,13 @@ mod tests {
             let end = ended(&part, deviation, ended(before, deviation, z));
             let want = ended(&whole, deviation, z);
             assert!((end - want).abs() < 1e-12, "{mode} {method}: {end}, want {want}");
+            // however few are left out, the first is: it would set out from noise alone
+            let most = Asked { skipped: 1, ..Asked::steps(10) };
+            let most = super::super::plan(&config(mode, method), &most).unwrap().calls;
+            assert_eq!(most[0].time, point(moments(to, 10)[1]).sigma, "{mode} {method}");
+            let only = Asked { skipped: 1, ..Asked::steps(2) };
+            let only = super::super::plan(&config(mode, method), &only);
+            assert_eq!(only.is_err(), mode == "ode", "{method}: two moments are one interval");
         }
     }
 }
