@@ -66,6 +66,9 @@ impl Factory for Doob {
         };
         if kind != 1 {
             log_h::refuse(config, &["mean"], "gamma")?;
+            if dimension != 3.0 {
+                log_h::refuse(config, &["dimension"], "gamma")?; // who names what it is anyway means no harm
+            }
         }
         if kind != 2 {
             log_h::refuse(config, &["slot", "unit", "gradient"], "network")?;
@@ -211,6 +214,10 @@ mod tests {
             let said = message(&format!(r#"{{"event":"max(x) >= 4",{key}}}"#));
             assert!(said.ends_with("alone, which it is not here"), "{said}");
         }
+        assert_eq!(
+            message(r#"{"event":"max(x) >= 4","h":"network","dimension":2}"#),
+            "dimension is read where \"h\" is \"gamma\" alone, which it is not here"
+        );
         // an event that only the host can tell
         let host = doob(r#"{"h":"network"}"#).unwrap();
         assert!(host.redraw().is_none() && host.info().networks == ["h"]);
