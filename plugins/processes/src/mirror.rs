@@ -52,7 +52,7 @@ impl Factory for Mirror {
         "map": string "of one bound: the logarithm of the distance, or one that leaves what is far as it is", default "log", enum ["log", "softplus"];
         "scale": number "of one bound: the distance that counts as 1", default 1, exclusiveMinimum 0;
         "center": number "z that has w = 0; a trainer sets it to the mean", default 0;
-        "inset": number "what is nearer to a bound than this share of the width, or of scale, is taken from there", default 0.00001, exclusiveMinimum 0, maximum 0.1;
+        "inset": number "what is nearer to a bound than this share of the width, or of scale, is taken from there", default 0.00001, minimum 0.000001, maximum 0.1;
     ];
 
     fn create(config: &mut Config) -> Result<Self> {
@@ -77,11 +77,7 @@ impl Factory for Mirror {
             return Err(Error::invalid("map and scale are of one bound, and there are two"));
         }
         let center = config.f64("center", 0.0, FINITE)?;
-        let inset = config.f64(
-            "inset",
-            1e-5,
-            (core::ops::Bound::Excluded(0.0), core::ops::Bound::Included(0.1)),
-        )?;
+        let inset = config.f64("inset", 1e-5, 1e-6..=0.1)?; // a smaller one is none beside 1 in f32
         Ok(Self { map, scale, center, inset })
     }
 }
@@ -111,7 +107,7 @@ impl Mirror {
 }
 
 impl Additive for Mirror {
-    /// The mean of z. Data beyond the bounds are refused here.
+    /// The mean of z. Numbers beyond the bounds are refused here, as far as a trainer shows them.
     fn fit(&self, data: &Data<'_>) -> Result<Vec<Fitted>> {
         let z: Vec<f64> = data.values.iter().map(|x| self.z(*x)).collect::<Result<_>>()?;
         let mean = Data { values: &z, ordered: data.ordered }.moments()?.mean;
@@ -137,7 +133,7 @@ impl Additive for Mirror {
             }
             Map::One { bound, side, soft } => {
                 let y = ((x - bound) * (side / self.scale)).max(self.inset);
-                if soft { y + (1.0 - (-y).exp()).log() } else { y.log() }
+                if soft { y + (-(-y).expm1()).log() } else { y.log() }
             }
         };
         if self.center == 0.0 { z } else { z - self.center }
@@ -200,8 +196,8 @@ mod tests {
         assert_eq!(said, "a value is 2.5, want 0 to 2");
         let said = fit(r#"{"high":2}"#, &[0.5, 2.5, 1.0]).unwrap_err().message;
         assert_eq!(said, "a value is 2.5, want at most 2");
-        // a bound itself is taken from within
-        let found = fit("{}", &[0.0, 0.5, 1.0]).unwrap();
+        // a bound itself is taken from within: by 2^-16, which 1 less it holds exactly
+        let found = fit(r#"{"inset":0.0000152587890625}"#, &[0.0, 0.5, 1.0]).unwrap();
         assert!(found[0].value.abs() < 1e-12);
     }
 }
