@@ -225,7 +225,8 @@ fn worth(tables: &mut Tables, objective: &dyn Objective) -> Result<Column> {
         );
     };
     let n = objective.info()?.n_rewards.max(1) as usize;
-    if n > 1 && table.desc().dtype == DType::I32 && table.dims().len() == 1 {
+    // a row of one whole number would become n indicators
+    if n > 1 && table.desc().dtype == DType::I32 && table.dims().iter().skip(1).all(|d| *d == 1) {
         bail!(Invalid, "table {REWARDS} is {}, want {n} numbers per example", table.desc());
     }
     Column::fit(REWARDS, &table, Desc::new(DType::F32, &[n])?)

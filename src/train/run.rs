@@ -364,15 +364,15 @@ fn hex(hash: Sha256) -> String {
 
 /// `labels`: columns behind the conditions.
 fn check_data(parts: &Parts, data: &Dataset, labels: usize) -> Result<()> {
-    let conds = data.cond.len().wrapping_sub(labels);
-    if data.x.len() != parts.components.len() || conds != parts.conds.len() {
+    let conds = data.cond.len();
+    if data.x.len() != parts.components.len() || conds != parts.conds.len() + labels {
         bail!(
             Invalid,
             "the data has {} components and {} conditions, the model wants {} and {}",
             data.x.len(),
             conds,
             parts.components.len(),
-            parts.conds.len()
+            parts.conds.len() + labels
         );
     }
     for (c, column) in data.x.iter().enumerate() {
