@@ -511,7 +511,8 @@ DFX_API dfx_status dfx_trainer_save(dfx_trainer *t, const char *path, dfx_error 
 
 /* config_json, every key but objective optional:
  *   { "objective": S, "rollout": { a pipeline config: sampler, steps, ... }, "rounds": 100, "samples": 64 per round,
- *     "group": 1 sample per condition, "batch": samples per update (all), "sweeps": 1 over the samples of a round,
+ *     "group": 1 sample per condition, "batch": samples whose gradients are taken at once (all), "accumulate": 1 of
+ *     these batches per update, "sweeps": 1 over the samples of a round,
  *     "actor": whose weights draw ("base", "old", "ema", "ref"), "old": {"rate", "most"}: after round r the slot old
  *     becomes d old + (1 - d) base, d = min(rate r, most) (0), "lora": {"rank", "scale", "targets"} (all weights train),
  *     "seed": 0, "rate" and the other keys of an optimiser, "metrics": as in a recipe }

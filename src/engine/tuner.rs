@@ -252,7 +252,7 @@ impl Tuner {
         let (plan, info) = (self.tuning.plan(), self.tuning.info());
         let (round, update) = self.tuning.done();
         json!({
-            "samples": plan.samples, "group": plan.group, "batch": plan.batch, "rounds": plan.rounds,
+            "samples": plan.samples, "group": plan.group, "batch": plan.batch, "accumulate": plan.accumulate, "rounds": plan.rounds,
             "updates": plan.steps(), "round": round, "update": update, "left": self.left(),
             "rewards": info.n_rewards.max(1), "gradient": self.wants_gradient(),
             "dtype": self.pipeline.parts.float.name(), "metrics": self.metrics,
