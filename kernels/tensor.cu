@@ -1,6 +1,7 @@
 // Products with weights of bf16 on the tensor cores (mma.sync, sm_80 and later). The f32 operand is cut into three numbers
-// of bf16 whose sum it is, so no digit of it is lost: three products in the place of one. What differs from the f32
-// kernel is how the tensor cores add, which is theirs. An infinite weight gives what is no number.
+// of bf16 whose sum it is, from 2^-110 up, so no digit of it is lost: three products in the place of one. Tensor cores
+// cut off while adding, always towards 0: so they add up no more than 32 products, and sums of these are rounded as
+// elsewhere. An infinite weight gives what is no number, where the f32 kernel has infinities.
 #include "math.cuh"
 #include "tensor.cuh"
 
@@ -57,6 +58,9 @@ KERNEL(matmul_bf16, 128) {
             sb[c * LINE + k] = inside ? right[(k0 + k) * a.n[6] + (column0 + c) * a.n[7]] : (uint16_t)0;
         }
         __syncthreads();
+        float step[2][4][4];
+#pragma unroll
+        for (int i = 0; i < 32; i++) step[i / 16][i / 4 % 4][i % 4] = 0;
 #pragma unroll
         for (int k = 0; k < STEP; k += 16) {
             uint32_t b[4][2];
@@ -77,9 +81,11 @@ KERNEL(matmul_bf16, 128) {
                         x[e] = pair(sa + (p * SIDE + down + i * 16 + row) * LINE + k + column);
                     }
 #pragma unroll
-                    for (int j = 0; j < 4; j++) mma_bf16(sum[i][j], x, b[j]);
+                    for (int j = 0; j < 4; j++) mma_bf16(step[i][j], x, b[j]);
                 }
         }
+#pragma unroll
+        for (int i = 0; i < 32; i++) sum[i / 16][i / 4 % 4][i % 4] += step[i / 16][i / 4 % 4][i % 4];
         __syncthreads();
     }
     float *c = (float *)a.p[0] + batch * m * n;
