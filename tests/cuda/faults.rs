@@ -158,7 +158,7 @@ fn planted_faults_are_seen() {
         rows.push(checked("shift", &["-DPLANT_SHIFT"]));
         rows.push(checked("good-checked", &[]));
     } else {
-        println!("skipped: library libubsan.a is needed to look for undefined behaviour");
+        println!("skipped: g++ has no undefined-behaviour sanitizer (libubsan.a)");
     }
     for (name, dir) in rows {
         let run = |test: &str| {

@@ -47,9 +47,9 @@ fn a_network_samples_what_it_samples_on_the_cpu() {
         assert_eq!(cpu.len(), cuda.len());
         let size = cpu.iter().fold(0f32, |m, v| m.max(v.abs()));
         let apart = |b: &[f32]| {
-            cpu.iter()
-                .zip(b)
-                .fold(0f32, |m, (a, b)| if b.is_nan() { f32::NAN } else { m.max((a - b).abs()) })
+            cpu.iter().zip(b).fold(0f32, |m, (a, b)| {
+                if m.is_nan() || b.is_nan() { f32::NAN } else { m.max((a - b).abs()) }
+            })
         };
         let error = apart(&cuda) / size;
         println!("cuda: {process} {sampler}: {error:e} of the largest value beside the CPU");
@@ -67,7 +67,7 @@ fn the_carried_model_samples_what_it_samples_on_the_cpu() {
     }
     let apart = |a: &[f32], b: &[f32]| {
         let each = a.iter().zip(b).map(|(a, b)| (a / b).ln().abs());
-        each.fold(0f32, |m, e| if e.is_nan() { e } else { m.max(e) })
+        each.fold(0f32, |m, e| if m.is_nan() || e.is_nan() { f32::NAN } else { m.max(e) })
     };
     let config = r#"{"sampler":"ancestral","steps":2}"#;
     let (cpu, cuda) = (sampled("cpu", "vix", config, 5, 2), sampled("cuda:0", "vix", config, 5, 2));
