@@ -5,14 +5,14 @@
 mod once;
 
 use diffx::base::{DType, Desc};
-use diffx::cpu::Cpu;
+use diffx::cpu::{Cpu, Pool};
 use diffx::exec::{Interrupt, RunKey, SessionBuilder};
 use diffx::graph::{AttrKey, Attrs, Graph, NodeId, Op};
 use diffx::mem::Budget;
 use once::KEY;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 
 struct Counting;
 
@@ -67,14 +67,21 @@ fn main() {
     for threads in [1, 3] {
         let mut g = Graph::new(64, DType::F32);
         let (moved, total) = step(&mut g);
-        let mut s = SessionBuilder::new(Arc::new(Cpu::new(threads)));
+        let pool = Arc::new(Pool::new(threads));
+        let mut s = SessionBuilder::new(Arc::new(Cpu::with_pool(Arc::clone(&pool))));
         let ids: Vec<_> = g.inputs().iter().map(|i| s.buffer(&i.name, i.desc)).collect();
         let sum = s.buffer("sum", g.desc(total));
         let plan = s.plan(&g, &ids, &[(moved, ids[0]), (total, sum)], &[]).unwrap();
         let mut s = s.allocate(&Budget::unlimited()).unwrap();
         let weights = vec![0.01f32; 512 * 512];
         s.write(ids[1], bytemuck::cast_slice(&weights)).unwrap();
-        s.replay(plan, KEY).unwrap(); // threads of the pool wake for the first time
+        // what the system allocates for a thread it does when that begins to run: here they meet, so all of them have
+        let all = Barrier::new(threads);
+        pool.run(threads, &|_| {
+            all.wait();
+        })
+        .unwrap();
+        s.replay(plan, KEY).unwrap();
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         for step in 1..20 {
             let key = RunKey { step, ..KEY };
