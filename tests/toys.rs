@@ -266,7 +266,7 @@ fn every_process_learns_two_lobes_at_equal_budget() {
     let bare = scores(&normal_like(&truth));
     println!("steps {steps}; the law itself: energy {:.5}, KS {:.3}", same.0, same.1);
     println!("a normal of its moments: energy {:.5}, KS {:.3}", bare.0, bare.1);
-    for process in ["ve", "gbm", "besq", "cir", "vp", "flow", "ou", "pfgmpp"] {
+    for process in ["ve", "gbm", "besq", "cir", "vp", "sub_vp", "flow", "ou", "pfgmpp"] {
         let points = learned(e, process, &data, steps, 1500);
         assert!(points.iter().flatten().all(|v| v.is_finite()));
         if ["gbm", "besq", "cir"].contains(&process) {
